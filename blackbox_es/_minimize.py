@@ -1,0 +1,200 @@
+"""One call: `minimize`, `scipy_method` and `estimate_gradient`."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blackbox_es.strategies import STRATEGIES, GuidedES, VanillaES
+from blackbox_es.strategy import EvolutionStrategy
+
+Array = npt.NDArray[Any]
+
+
+def minimize(
+    fun: Callable[..., Any],
+    x0: npt.ArrayLike,
+    args: tuple[Any, ...] = (),
+    *,
+    jac: Callable[..., Any] | None = None,
+    method: str | None = None,
+    callback: Callable[..., Any] | None = None,
+    options: dict[str, Any] | None = None,
+) -> Any:
+    """Minimise ``fun`` from ``x0`` by an evolution strategy, in the manner of SciPy.
+
+    Parameters
+    ----------
+    fun : callable
+        ``fun(x, *args) -> float``.
+    x0 : array-like of shape (n,)
+    args : tuple
+        Further arguments of ``fun`` and ``jac``.
+    jac : callable, optional
+        The surrogate gradient, ``jac(x, *args) -> (n,) or (n, k)``. It may be wrong: it says where
+        to look and is never followed blindly.
+    method : {"guided-es", "vanilla-es"}, optional
+        By default guided if there is a ``jac``, else vanilla.
+    callback : callable, optional
+        ``callback(intermediate_result=OptimizeResult)`` or ``callback(x)``; StopIteration stops.
+    options : dict, optional
+        Parameters of the strategy, such as ``{"sigma": 0.1, "max_evals": 1000}``.
+
+    Returns
+    -------
+    OptimizeResult
+        ``x``, ``fun``, ``x_best``, ``fun_best``, ``nfev``, ``nit``, ``njev``, ``success``,
+        ``status``, ``message``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown method or option, and for a ``jac`` that the method has no use for.
+
+    Examples
+    --------
+    >>> result = minimize(lambda x: (x**2).sum(), [1.0, -1.0], jac=lambda x: x + 0.1,
+    ...                   options={"max_iter": 300, "random_state": 0})
+    >>> result.nfev, bool(result.fun < 1e-2)
+    (4801, True)
+    """
+    es = _strategy(method or ("vanilla-es" if jac is None else "guided-es"))
+    es.set_params(**(options or {}))
+    surrogate_fn = None if jac is None else _with_args(jac, args)
+    return es.fit(_with_args(fun, args), x0, surrogate_fn, callback).result_
+
+
+def scipy_method(method: str) -> Callable[..., Any]:
+    """A function to pass as ``method`` to `scipy.optimize.minimize`.
+
+    There ``jac`` is the surrogate gradient and ``options`` are the strategy's parameters. Unknown
+    options are reported by a warning and not used, as SciPy's own methods do.
+
+    Parameters
+    ----------
+    method : {"guided-es", "vanilla-es"}
+
+    Examples
+    --------
+    >>> import scipy.optimize
+    >>> result = scipy.optimize.minimize(
+    ...     lambda x: (x**2).sum(), [1.0, -1.0], jac=lambda x: x + 0.1,
+    ...     method=scipy_method("guided-es"), options={"max_iter": 300, "random_state": 0})
+    >>> bool(result.fun < 1e-2)
+    True
+    """
+    known = _strategy(method).get_params(deep=False)
+
+    def run(
+        fun: Callable[..., Any],
+        x0: npt.ArrayLike,
+        args: tuple[Any, ...] = (),
+        *,
+        jac: Any = None,
+        hess: Any = None,
+        hessp: Any = None,
+        bounds: Any = None,
+        constraints: Any = (),
+        callback: Callable[..., Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        if bounds is not None or (constraints is not None and np.size(constraints)):
+            raise ValueError(
+                f"{method} has no bounds or constraints: transform the variables, or add a penalty "
+                "to the objective"
+            )
+        if jac is not None and not callable(jac):
+            raise ValueError(f"jac={jac!r}: {method} takes a function, the surrogate gradient")
+        unused = sorted(name for name in options if name not in known)
+        unused += [name for name, given in (("hess", hess), ("hessp", hessp)) if given is not None]
+        if unused:
+            warnings.warn(
+                f"{method} does not use {', '.join(unused)}; it knows {', '.join(known)}",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        used = {name: value for name, value in options.items() if name in known}
+        return minimize(fun, x0, args, jac=jac, method=method, callback=callback, options=used)
+
+    return run
+
+
+def estimate_gradient(
+    objective: Callable[..., Any],
+    x: npt.ArrayLike,
+    surrogate: npt.ArrayLike | None = None,
+    *,
+    sigma: float = 0.1,
+    n_pairs: int = 8,
+    alpha: float = 0.5,
+    beta: float | str | None = None,
+    **options: Any,
+) -> Array:
+    """The gradient estimate of one generation, for an optimizer of one's own.
+
+    ``g = beta / (2 sigma^2 P) sum_p d_p [f(x + d_p) - f(x - d_p)]`` from 2 P evaluations, with
+    ``E[g] = beta Sigma grad f`` for linear and quadratic f.
+
+    Parameters
+    ----------
+    objective : callable
+    x : array-like of shape (n,)
+    surrogate : array-like of shape (n,) or (n, k), optional
+        Guided estimate along these; without, isotropic.
+    sigma : float
+        Root mean squared length of a direction.
+    n_pairs : int
+        P.
+    alpha : float
+        Share of the variance outside the surrogates' span.
+    beta : float, "auto" or None
+        None is ``n`` without a surrogate, which makes g the unbiased gradient of ``E f(x + d)``,
+        and "auto" with one.
+    **options
+        Further parameters of `VanillaES` or `GuidedES`, such as ``random_state``.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+
+    Examples
+    --------
+    >>> g = estimate_gradient(lambda x: x @ x, [3.0, 4.0], n_pairs=2000, random_state=0)
+    >>> bool(np.allclose(g, [6.0, 8.0], atol=0.6))
+    True
+    """
+    es: EvolutionStrategy
+    if surrogate is None:
+        es = VanillaES(
+            sigma=sigma, n_pairs=n_pairs, beta=float(np.size(x)) if beta is None else beta
+        )
+    else:
+        es = GuidedES(sigma=sigma, n_pairs=n_pairs, alpha=alpha, beta=beta or "auto")
+    es.set_params(**options)
+    with es._evaluator(objective) as evaluator:
+        es.start(x)._advance(evaluator, surrogate)
+    return es.gradient_
+
+
+def _strategy(method: str) -> EvolutionStrategy:
+    if method not in STRATEGIES:
+        raise ValueError(f"method={method!r} is unknown: take {', '.join(map(repr, STRATEGIES))}")
+    return STRATEGIES[method]()
+
+
+def _with_args(function: Callable[..., Any], args: Any) -> Callable[..., Any]:
+    if not isinstance(args, tuple):
+        args = (args,)
+    if not args:
+        return function
+
+    @functools.wraps(function)  # keeps the signature, which may have a `seed`
+    def call(x: Array, **seed: int) -> Any:
+        return function(x, *args, **seed)
+
+    return call

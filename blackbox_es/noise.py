@@ -1,0 +1,305 @@
+"""Noise is a pure function of (seed, stream, generation, pair, coordinate).
+
+The words come from Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as
+easy as 1, 2, 3"). The 128-bit counter is (block of coordinates, pair, generation, stream) and the
+64-bit key is the seed, so any part of any direction can be computed anywhere, in any order. Only
+IEEE additions, products and square roots are used and none is contracted: every processor gives
+the same bits.
+
+Normals are made in blocks of 64 coordinates by 16 counters side by side, which the compiler turns
+into vector instructions. They are never stored: `perturb` and `combine` make them again where they
+are needed, which costs about what reading them from memory would.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blackbox_es._jit import inline, jit
+
+Array = npt.NDArray[Any]
+Key = tuple[int, int]  # (seed, generation)
+Range = tuple[int, int]  # (start, stop)
+
+# What a counter's last word says the noise is for. Streams are independent of each other.
+FULL_SPACE, SUBSPACE, SIGNS, OBJECTIVE, EXAMPLES = (np.uint32(stream) for stream in range(5))
+
+LANES = 16  # counters per block: one 512-bit register of 32-bit words
+BLOCK = 4 * LANES  # normals per block: a counter gives four words, two words give two normals
+TILE = 16 * BLOCK  # coordinates per pass over the pairs, small enough for the first-level cache
+SIGN_BLOCK = 128  # signs per counter
+
+_LOW = np.uint64(0xFFFFFFFF)
+_SHIFT = np.uint64(32)
+_MULTIPLIER_0, _MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_WEYL_0, _WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+
+
+@inline()
+def _philox(c0, c1, c2, c3, k0, k1):
+    """Four random words of a counter and a key, all uint32."""
+    for _ in range(10):
+        p0 = np.uint64(c0) * _MULTIPLIER_0
+        p1 = np.uint64(c2) * _MULTIPLIER_1
+        c0, c1, c2, c3 = (
+            np.uint32(np.uint32(p1 >> _SHIFT) ^ c1 ^ k0),
+            np.uint32(p1 & _LOW),
+            np.uint32(np.uint32(p0 >> _SHIFT) ^ c3 ^ k1),
+            np.uint32(p0 & _LOW),
+        )
+        k0 = np.uint32((np.uint64(k0) + _WEYL_0) & _LOW)
+        k1 = np.uint32((np.uint64(k1) + _WEYL_1) & _LOW)
+    return c0, c1, c2, c3
+
+
+# Box-Muller in float32. ln(1+m) on [sqrt(1/2)-1, sqrt(2)-1] is m - m^2/2 + m^3 P(m) (Cephes logf);
+# sine and cosine of (pi/2) t on [-1/2, 1/2] are Taylor polynomials, whose error there is < 3e-7.
+_f32, _i32, _u32 = np.float32, np.int32, np.uint32
+_HALF, _ONE, _MINUS_TWO, _ULP = _f32(0.5), _f32(1.0), _f32(-2.0), _f32(2.0**-24)
+_SQRT_HALF_BITS = _i32(0x3F3504F3)
+_LN2_HIGH, _LN2_LOW = _f32(0.693359375), _f32(-2.12194440e-4)
+_L8, _L7, _L6 = _f32(7.0376836292e-2), _f32(-1.1514610310e-1), _f32(1.1676998740e-1)
+_L5, _L4, _L3 = _f32(-1.2420140846e-1), _f32(1.4249322787e-1), _f32(-1.6668057665e-1)
+_L2, _L1, _L0 = _f32(2.0000714765e-1), _f32(-2.4999993993e-1), _f32(3.3333331174e-1)
+_Q = math.pi / 2
+_S1, _S3, _S5, _S7 = _f32(_Q), _f32(-(_Q**3) / 6), _f32(_Q**5 / 120), _f32(-(_Q**7) / 5040)
+_C2, _C4, _C6, _C8 = (
+    _f32(s * _Q**p / math.factorial(p)) for s, p in ((-1, 2), (1, 4), (-1, 6), (1, 8))
+)
+
+
+@inline()
+def _box_muller(word, angle):
+    """Two independent float32 normals of two uint32 words, without a branch, a table or a call."""
+    u = (_f32(_i32(word >> _u32(8))) + _HALF) * _ULP  # in (0, 1): the radius is at most 5.9
+    bits = _f32(u).view(_i32)
+    exponent = _i32((bits - _SQRT_HALF_BITS) >> _i32(23))
+    m = _i32(bits - _i32(exponent << _i32(23))).view(_f32) - _ONE
+    poly = _L8
+    poly = poly * m + _L7
+    poly = poly * m + _L6
+    poly = poly * m + _L5
+    poly = poly * m + _L4
+    poly = poly * m + _L3
+    poly = poly * m + _L2
+    poly = poly * m + _L1
+    poly = poly * m + _L0
+    square = m * m
+    e = _f32(exponent)
+    log = m + (poly * m * square + e * _LN2_LOW - _HALF * square) + e * _LN2_HIGH
+    radius = math.sqrt(_MINUS_TWO * log)
+
+    quadrant = angle >> _u32(30)
+    t = (_f32(_i32((angle >> _u32(6)) & _u32(0xFFFFFF))) + _HALF) * _ULP - _HALF
+    t2 = t * t
+    sine = t * (_S1 + t2 * (_S3 + t2 * (_S5 + t2 * _S7)))
+    cosine = _ONE + t2 * (_C2 + t2 * (_C4 + t2 * (_C6 + t2 * _C8)))
+    odd = (quadrant & _u32(1)) != _u32(0)
+    x = sine if odd else cosine
+    y = cosine if odd else sine
+    x = -x if ((quadrant + _u32(1)) & _u32(2)) != _u32(0) else x
+    y = -y if (quadrant & _u32(2)) != _u32(0) else y
+    return radius * x, radius * y
+
+
+@inline()
+def _fill_block(z, block, pair, generation, stream, k0, k1):
+    """The 64 normals of one block, in ``z``."""
+    for lane in range(LANES):
+        counter = _u32(block * LANES + lane)
+        a, b, c, d = _philox(counter, pair, generation, stream, k0, k1)
+        z[lane], z[LANES + lane] = _box_muller(a, b)
+        z[2 * LANES + lane], z[3 * LANES + lane] = _box_muller(c, d)
+
+
+@jit()
+def _normals(out, k0, k1, stream, generation, first_pair, first):
+    z = np.empty(BLOCK, np.float32)
+    n = out.shape[1]
+    for p in range(out.shape[0]):
+        for block in range(first // BLOCK, (first + n + BLOCK - 1) // BLOCK):
+            _fill_block(z, block, _u32(first_pair + p), generation, stream, k0, k1)
+            shift = block * BLOCK - first
+            for i in range(max(0, -shift), min(BLOCK, n - shift)):
+                out[p, shift + i] = z[i]
+
+
+@jit()
+def _signs(out, k0, k1, generation, first_pair):
+    one = out.dtype.type(1)
+    n = out.shape[1]
+    for p in range(out.shape[0]):
+        for block in range((n + SIGN_BLOCK - 1) // SIGN_BLOCK):
+            words = _philox(_u32(block), _u32(first_pair + p), generation, SIGNS, k0, k1)
+            for w in range(4):
+                start = block * SIGN_BLOCK + 32 * w
+                for i in range(min(32, n - start)):
+                    bit = (words[w] >> _u32(i)) & _u32(1)
+                    out[p, start + i] = one if bit != _u32(0) else -one
+
+
+@jit()
+def _perturb(points, center, scale, coefs, subspace, k0, k1, generation, first_pair):
+    n = center.size
+    z = np.empty(BLOCK, np.float32)
+    d = np.empty(BLOCK, center.dtype)
+    s = center.dtype.type(scale)
+    for tile in range(0, n, TILE):
+        for p in range(points.shape[1]):
+            for start in range(tile, min(tile + TILE, n), BLOCK):
+                pair = _u32(first_pair + p)
+                _fill_block(z, start // BLOCK, pair, generation, FULL_SPACE, k0, k1)
+                width = min(BLOCK, n - start)
+                for i in range(BLOCK):
+                    d[i] = s * z[i]
+                for j in range(subspace.shape[0]):
+                    c = coefs[p, j]
+                    for i in range(width):
+                        d[i] += c * subspace[j, start + i]
+                for i in range(width):
+                    points[0, p, start + i] = center[start + i] + d[i]
+                    points[1, p, start + i] = center[start + i] - d[i]
+
+
+@jit()
+def _combine(out, weights, scale, coefs, subspace, k0, k1, generation):
+    n = out.size
+    z = np.empty(BLOCK, np.float32)
+    total = np.empty(BLOCK, np.float64)
+    for start in range(0, n, BLOCK):
+        total[:] = 0.0
+        for p in range(weights.size):
+            _fill_block(z, start // BLOCK, _u32(p), generation, FULL_SPACE, k0, k1)
+            w = weights[p]
+            for i in range(BLOCK):
+                total[i] += w * z[i]
+        width = min(BLOCK, n - start)
+        for i in range(BLOCK):
+            total[i] *= scale
+        for j in range(subspace.shape[0]):
+            c = coefs[j]
+            for i in range(width):
+                total[i] += c * subspace[j, start + i]
+        for i in range(width):
+            out[start + i] = total[i]
+
+
+def split(seed: int) -> tuple[np.uint32, np.uint32]:
+    """The two key words of a seed, 0 <= seed < 2**64."""
+    return np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32)
+
+
+@jit()
+def _words(c0, c1, c2, c3, k0, k1):
+    return _philox(c0, c1, c2, c3, k0, k1)
+
+
+def words(counter: tuple[int, int, int, int], seed: int) -> tuple[int, ...]:
+    """Four random words: Philox4x32-10 of a 128-bit counter and a 64-bit seed.
+
+    Examples
+    --------
+    >>> [hex(word) for word in words((0, 0, 0, 0), seed=0)]
+    ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
+    """
+    out = _words(*map(np.uint32, counter), *split(seed))
+    return tuple(int(word) for word in out)
+
+
+def integer(key: Key, pair: int, stream: np.uint32) -> int:
+    """One uniform integer in [0, 2**32), to seed somebody else's generator with."""
+    seed, generation = key
+    return words((0, pair, generation, int(stream)), seed)[0]
+
+
+def normals(key: Key, pairs: Range, coordinates: Range, *, stream: np.uint32 = FULL_SPACE) -> Array:
+    """Independent standard normals, one row per pair: directions before scaling.
+
+    Parameters
+    ----------
+    key : (seed, generation)
+        ``0 <= seed < 2**64`` and ``0 <= generation < 2**32``.
+    pairs, coordinates : (start, stop)
+        Any part can be asked for alone: its values are those of the whole.
+    stream : uint32
+        What the noise is for; streams are independent.
+
+    Returns
+    -------
+    ndarray of shape (stop - start of pairs, stop - start of coordinates), float32
+        24 bits of resolution; no value is beyond +-5.9.
+
+    Examples
+    --------
+    >>> whole = normals((0, 3), (0, 4), (0, 1000))
+    >>> bool((whole[2:, 70:90] == normals((0, 3), (2, 4), (70, 90))).all())
+    True
+    """
+    out = np.empty((pairs[1] - pairs[0], coordinates[1] - coordinates[0]), np.float32)
+    _normals(out, *split(key[0]), stream, np.uint32(key[1]), pairs[0], coordinates[0])
+    return out
+
+
+def signs(key: Key, pairs: Range, size: int, dtype: npt.DTypeLike) -> Array:
+    """Independent fair signs, +1 or -1, one row of ``size`` per pair.
+
+    Examples
+    --------
+    >>> signs((0, 0), (0, 2), 3, "float32").shape
+    (2, 3)
+    """
+    out = np.empty((pairs[1] - pairs[0], size), dtype)
+    _signs(out, *split(key[0]), np.uint32(key[1]), pairs[0])
+    return out
+
+
+def perturb(
+    center: Array, scale: float, coefs: Array, subspace: Array, key: Key, pairs: Range
+) -> Array:
+    """``center + d`` and ``center - d`` with ``d = scale z + coefs @ subspace``, z normal.
+
+    Parameters
+    ----------
+    center : ndarray of shape (n,), float32 or float64
+    scale : float
+    coefs : ndarray of shape (n_pairs, k), dtype of the center
+    subspace : ndarray of shape (k, n), dtype of the center; k may be 0
+    key : (seed, generation)
+    pairs : (start, stop)
+
+    Returns
+    -------
+    ndarray of shape (2, n_pairs, n), dtype of the center
+        One pass over memory: z is made block by block and not stored.
+    """
+    points = np.empty((2, pairs[1] - pairs[0], center.size), center.dtype)
+    k0, k1 = split(key[0])
+    _perturb(points, center, scale, coefs, subspace, k0, k1, np.uint32(key[1]), pairs[0])
+    return points
+
+
+def combine(weights: Array, scale: float, coefs: Array, subspace: Array, key: Key) -> Array:
+    """``scale sum_p weights[p] z_p + coefs @ subspace``: the sum over directions, made again.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_pairs,), float64
+    scale : float
+    coefs : ndarray of shape (k,), float64
+        Already summed over the pairs.
+    subspace : ndarray of shape (k, n), float32 or float64; k may be 0
+    key : (seed, generation)
+
+    Returns
+    -------
+    ndarray of shape (n,), dtype of the subspace
+        Summed in float64 in the order of the pairs, whatever made the weights.
+    """
+    out = np.empty(subspace.shape[1], subspace.dtype)
+    k0, k1 = split(key[0])
+    _combine(out, weights, scale, coefs, subspace, k0, k1, np.uint32(key[1]))
+    return out

@@ -1,0 +1,187 @@
+"""Optimizers: how a gradient estimate moves the center.
+
+``init(x)`` makes a state, ``step(x, gradient, state, learning_rate)`` returns the next center and
+the next state. States are tuples of arrays, owned by the optimizer and updated in place; centers
+are always new arrays. The learning rate is a parameter of the optimizer, or ``None`` for that of
+the strategy, so that ``GuidedES(optimizer=SGD(momentum=0.9), learning_rate=0.2)`` means what it
+says.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blackbox_es._config import Configurable
+from blackbox_es.schedules import Schedule
+
+Array = npt.NDArray[Any]
+State = tuple[Any, ...]
+
+
+class Optimizer(Configurable):
+    """A rule that moves the center; see `SGD`, `Adam` and `ClipUp`."""
+
+    learning_rate: float | Schedule | None
+
+    def init(self, x: Array) -> State:
+        """The state before the first step from ``x``."""
+        raise NotImplementedError
+
+    def step(self, x: Array, gradient: Array, state: State, rate: float) -> tuple[Array, State]:
+        """The next center, a new array, and the next state."""
+        raise NotImplementedError
+
+
+class SGD(Optimizer):
+    """``v <- momentum v + g``, ``x <- x - rate v``: gradient descent with heavy-ball momentum.
+
+    Parameters
+    ----------
+    learning_rate : float, schedule or None
+        ``None`` takes the strategy's.
+    momentum : float in [0, 1)
+
+    Examples
+    --------
+    >>> sgd = SGD(momentum=0.5)
+    >>> x = np.zeros(1)
+    >>> state = sgd.init(x)
+    >>> for _ in range(2):
+    ...     x, state = sgd.step(x, np.ones(1), state, 0.1)
+    >>> x
+    array([-0.25])
+    """
+
+    def __init__(
+        self, learning_rate: float | Schedule | None = None, *, momentum: float = 0.0
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+
+    def init(self, x: Array) -> State:
+        return (np.zeros_like(x),) if self.momentum else ()
+
+    def step(self, x: Array, gradient: Array, state: State, rate: float) -> tuple[Array, State]:
+        if not state:
+            return x - rate * gradient, state
+        (velocity,) = state
+        velocity *= self.momentum
+        velocity += gradient
+        return x - rate * velocity, state
+
+
+class Adam(Optimizer):
+    """``x <- x - rate m^ / (sqrt(v^) + epsilon)`` with bias-corrected moments m^ and v^.
+
+    Kingma, Ba 2015, "Adam: a method for stochastic optimization". The scale of the gradient does
+    not matter, so neither do ``beta`` of the strategy and the scale of the objective.
+
+    Parameters
+    ----------
+    learning_rate : float, schedule or None
+        ``None`` takes the strategy's.
+    beta_1, beta_2 : float in [0, 1)
+        Decay of the first and the second moment.
+    epsilon : float
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | Schedule | None = None,
+        *,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+
+    def init(self, x: Array) -> State:
+        return np.zeros_like(x), np.zeros_like(x), 0
+
+    def step(self, x: Array, gradient: Array, state: State, rate: float) -> tuple[Array, State]:
+        first, second, t = state
+        t += 1
+        work = gradient * (1.0 - self.beta_1)
+        first *= self.beta_1
+        first += work
+        np.multiply(gradient, gradient, out=work)
+        work *= 1.0 - self.beta_2
+        second *= self.beta_2
+        second += work
+        # sqrt(v / c2) + epsilon, both bias corrections folded into the rate
+        root = math.sqrt(1.0 - self.beta_2**t)
+        np.sqrt(second, out=work)
+        work += self.epsilon * root
+        np.divide(first, work, out=work)
+        work *= rate * root / (1.0 - self.beta_1**t)
+        return np.subtract(x, work, out=work), (first, second, t)
+
+
+class ClipUp(Optimizer):
+    """``v <- momentum v + rate g/|g|``, ``|v|`` clipped to ``max_speed``, ``x <- x - v``.
+
+    Toklu, Liskowski, Srivastava 2020, "ClipUp: a simple and powerful optimizer for
+    distribution-based policy evolution". Steps are lengths in the space of x.
+
+    Parameters
+    ----------
+    learning_rate : float, schedule or None
+        ``None`` takes the strategy's.
+    momentum : float in [0, 1)
+    max_speed : float or None
+        ``None`` is twice the learning rate, the paper's rule of thumb.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | Schedule | None = None,
+        *,
+        momentum: float = 0.9,
+        max_speed: float | None = None,
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.max_speed = max_speed
+
+    def init(self, x: Array) -> State:
+        return (np.zeros_like(x),)
+
+    def step(self, x: Array, gradient: Array, state: State, rate: float) -> tuple[Array, State]:
+        (velocity,) = state
+        velocity *= self.momentum
+        length = float(np.linalg.norm(gradient))
+        if length > 0.0:
+            velocity += gradient * (rate / length)
+        limit = 2.0 * rate if self.max_speed is None else self.max_speed
+        speed = float(np.linalg.norm(velocity))
+        if speed > limit:
+            velocity *= limit / speed
+        return x - velocity, state
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "clipup": ClipUp}
+
+
+def resolve(optimizer: str | Optimizer) -> Optimizer:
+    """A fresh optimizer of that name with its defaults, or the one given.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+    """
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    if not isinstance(optimizer, str) or optimizer not in OPTIMIZERS:
+        raise ValueError(
+            f"optimizer={optimizer!r} is unknown: take {', '.join(map(repr, OPTIMIZERS))} or an "
+            "Optimizer such as SGD(momentum=0.9)"
+        )
+    return OPTIMIZERS[optimizer]()

@@ -1,0 +1,301 @@
+"""Search distributions as frozen values.
+
+A sampler knows the law of its directions d, ``E[d d^T] = sigma^2 Sigma`` with ``trace(Sigma) = 1``,
+so that every direction has mean squared length sigma^2, whatever the dimension. It holds no
+randomness: a direction is a function of the key (seed, generation) and of the pair, and is made
+again wherever it is needed.
+
+A sampler of one's own is a frozen dataclass with ``n``, ``sigma`` and the two methods of
+`Sampler`: ``perturb`` gives points, ``combine`` the sum of all directions with given weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from blackbox_es import noise
+from blackbox_es.noise import Key, Range
+
+Array = npt.NDArray[Any]
+Offset = tuple[Array, Array]  # coefficients and rows: what is added to a base distribution
+
+
+class Sampler(Protocol):
+    """What a generation needs of its search distribution."""
+
+    @property
+    def n(self) -> int:
+        """Dimension of the space."""
+
+    @property
+    def sigma(self) -> float:
+        """Root mean squared length of a direction."""
+
+    def perturb(self, center: Array, key: Key, pairs: Range) -> Array:
+        """``center + d_p`` and ``center - d_p``: shape (2, pairs, n), dtype of the center."""
+
+    def combine(self, weights: Array, key: Key, dtype: npt.DTypeLike) -> Array:
+        """``sum_p weights[p] d_p``: shape (n,)."""
+
+
+class Base(Sampler, Protocol):
+    """A sampler with ``Sigma = I / n``, which `Guided` can elongate along a subspace.
+
+    With an offset (coefs, rows), ``coefs @ rows`` is added to each direction, or to their sum.
+    """
+
+    def with_sigma(self, sigma: float) -> Base:
+        """The same distribution at another scale."""
+
+    def perturb(self, center: Array, key: Key, pairs: Range, offset: Offset | None = None) -> Array:
+        """Points ``center +- (d_p + coefs[p] @ rows)``."""
+
+    def combine(
+        self, weights: Array, key: Key, dtype: npt.DTypeLike, offset: Offset | None = None
+    ) -> Array:
+        """``sum_p weights[p] d_p + coefs @ rows``."""
+
+
+def directions(sampler: Sampler, key: Key, pairs: Range) -> Array:
+    """The directions of some pairs, one row each, in float64."""
+    return np.asarray(sampler.perturb(np.zeros(sampler.n), key, pairs)[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Isotropic:
+    """``d = sigma / sqrt(n) z``, z standard normal: ``Sigma = I / n``.
+
+    Parameters
+    ----------
+    n : int
+        Dimension.
+    sigma : float
+        Root mean squared length; each coordinate has standard deviation ``sigma / sqrt(n)``.
+
+    Examples
+    --------
+    >>> directions(Isotropic(n=5, sigma=0.1), key=(0, 0), pairs=(0, 3)).shape
+    (3, 5)
+    """
+
+    n: int
+    sigma: float = 1.0
+
+    def with_sigma(self, sigma: float) -> Isotropic:
+        """The same distribution at another scale."""
+        return Isotropic(self.n, sigma)
+
+    def perturb(self, center: Array, key: Key, pairs: Range, offset: Offset | None = None) -> Array:
+        """Points ``center +- (d_p + coefs[p] @ rows)``, shape (2, pairs, n)."""
+        nothing = np.empty((pairs[1] - pairs[0], 0), center.dtype), _no_rows(self.n, center.dtype)
+        coefs, rows = offset or nothing
+        return noise.perturb(center, self.sigma / math.sqrt(self.n), coefs, rows, key, pairs)
+
+    def combine(
+        self, weights: Array, key: Key, dtype: npt.DTypeLike, offset: Offset | None = None
+    ) -> Array:
+        """``sum_p weights[p] d_p + coefs @ rows``, summed in float64 in the order of the pairs."""
+        coefs, rows = offset or (np.empty(0), _no_rows(self.n, dtype))
+        return noise.combine(weights, self.sigma / math.sqrt(self.n), coefs, rows, key)
+
+
+def _no_rows(n: int, dtype: npt.DTypeLike) -> Array:
+    return np.empty((0, n), dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """Random signs for the layers of a network: rank one on hidden layers, full rank on the last.
+
+    The vector is that of `blackbox_es.neural.network.Network`: for each layer its weights (fan_in,
+    fan_out) in C order, then its intercepts. A hidden layer is moved by ``s outer(a, b)``, the last
+    one by ``s E``, intercepts by ``s c``, with independent signs in a, b, c and E and
+    ``s = sigma / sqrt(n)``. So ``Sigma = I / n`` as for `Isotropic`, yet a perturbed forward pass
+    needs no perturbed weight matrix, and the variance of the gradient is hardly higher (Sarkar et
+    al. 2025, "Evolution strategies at the hyperscale", there with normals).
+
+    Parameters
+    ----------
+    shapes : tuple of (fan_in, fan_out)
+        One for each layer, the last one last.
+    sigma : float
+        Root mean squared length.
+
+    Examples
+    --------
+    >>> LowRank(shapes=((784, 64), (64, 10))).n
+    50890
+    """
+
+    shapes: tuple[tuple[int, int], ...]
+    sigma: float = 1.0
+
+    @property
+    def n(self) -> int:
+        """Number of weights and intercepts."""
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.shapes)
+
+    @property
+    def scale(self) -> float:
+        """Size of each coordinate's move, ``s = sigma / sqrt(n)``."""
+        return self.sigma / math.sqrt(self.n)
+
+    def with_sigma(self, sigma: float) -> LowRank:
+        """The same distribution at another scale."""
+        return LowRank(self.shapes, sigma)
+
+    def factors(self, key: Key, pairs: Range, dtype: npt.DTypeLike) -> Array:
+        """The signs of each pair in a row: (a, b, c) of each hidden layer, then (E, c)."""
+        hidden = sum(fan_in + 2 * fan_out for fan_in, fan_out in self.shapes[:-1])
+        fan_in, fan_out = self.shapes[-1]
+        return noise.signs(key, pairs, hidden + (fan_in + 1) * fan_out, dtype)
+
+    def split(self, factors: Array) -> list[tuple[Array, ...]]:
+        """The factors by layer: (a, b, c) for hidden layers, (E, c) for the last, rows = pairs."""
+        sizes = [size for m, h in self.shapes[:-1] for size in (m, h, h)]
+        fan_in, fan_out = self.shapes[-1]
+        ends = np.cumsum([*sizes, fan_in * fan_out])
+        parts = np.split(factors, ends, axis=1)
+        layers = [tuple(parts[i : i + 3]) for i in range(0, len(parts) - 2, 3)]
+        return [*layers, tuple(parts[-2:])]
+
+    def perturb(self, center: Array, key: Key, pairs: Range, offset: Offset | None = None) -> Array:
+        """Points ``center +- (d_p + coefs[p] @ rows)``, shape (2, pairs, n)."""
+        layers = self.split(self.factors(key, pairs, center.dtype))
+        moves = [part for a, b, c in layers[:-1] for part in (_outer(a, b), c)]
+        d = np.concatenate([*moves, *layers[-1]], axis=1)
+        d *= self.scale
+        if offset is not None:
+            coefs, rows = offset
+            d += coefs @ rows
+        return np.stack([center + d, center - d])
+
+    def combine(
+        self, weights: Array, key: Key, dtype: npt.DTypeLike, offset: Offset | None = None
+    ) -> Array:
+        """``sum_p weights[p] d_p + coefs @ rows``: matrix products of factors, in float64."""
+        total = np.zeros(self.n)
+        for start in range(0, weights.size, _PAIRS_AT_ONCE):
+            w = weights[start : start + _PAIRS_AT_ONCE]
+            layers = self.split(self.factors(key, (start, start + w.size), np.float64))
+            moves = [part for a, b, c in layers[:-1] for part in ((a.T * w) @ b, w @ c)]
+            total += np.concatenate([np.ravel(m) for m in (*moves, *(w @ e for e in layers[-1]))])
+        total *= self.scale
+        if offset is not None:
+            coefs, rows = offset
+            total += coefs @ rows
+        return total.astype(dtype, copy=False)
+
+
+_PAIRS_AT_ONCE = 256  # bounds the memory for factors; fixed, so that the sums keep their bits
+
+
+def _outer(a: Array, b: Array) -> Array:
+    """The outer products of the rows, raveled."""
+    return np.asarray(a[:, :, None] * b[:, None, :]).reshape(len(a), -1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Guided:
+    """A base distribution elongated along a subspace: ``Sigma = alpha/n I + (1-alpha)/k U U^T``.
+
+    ``d = sqrt(alpha) d_base + sigma sqrt((1-alpha)/k) U z`` with z standard normal of size k
+    (Maheswaranathan, Metz, Tucker, Choi, Sohl-Dickstein 2019, "Guided evolutionary strategies").
+
+    Parameters
+    ----------
+    base : Isotropic or LowRank
+        Gives sigma and the share ``alpha`` of the variance.
+    rows : ndarray of shape (k, n), k >= 1
+        Orthonormal rows: the transpose of U. See `orthonormal_rows`.
+    alpha : float in [0, 1]
+        Share of the variance that is spread over the full space.
+    """
+
+    base: Base
+    rows: Array
+    alpha: float
+
+    @property
+    def n(self) -> int:
+        """Dimension of the space."""
+        return self.base.n
+
+    @property
+    def sigma(self) -> float:
+        """Root mean squared length of a direction."""
+        return self.base.sigma
+
+    def latent(self, key: Key, pairs: Range) -> Array:
+        """The normals z of the subspace, shape (pairs, k), float32."""
+        return noise.normals(key, pairs, (0, len(self.rows)), stream=noise.SUBSPACE)
+
+    def coefs(self, key: Key, pairs: Range, dtype: npt.DTypeLike) -> Array:
+        """Coordinates inside the subspace, ``sigma sqrt((1-alpha)/k) z``, shape (pairs, k)."""
+        scale = self.sigma * math.sqrt((1.0 - self.alpha) / len(self.rows))
+        return self.latent(key, pairs).astype(dtype) * scale
+
+    def full_space(self) -> Base:
+        """The base distribution with its share of the variance, ``alpha sigma^2``."""
+        return self.base.with_sigma(self.sigma * math.sqrt(self.alpha))
+
+    def perturb(self, center: Array, key: Key, pairs: Range) -> Array:
+        """Points ``center + d_p`` and ``center - d_p``, shape (2, pairs, n)."""
+        offset = self.coefs(key, pairs, center.dtype), self.rows
+        return self.full_space().perturb(center, key, pairs, offset)
+
+    def combine(self, weights: Array, key: Key, dtype: npt.DTypeLike) -> Array:
+        """``sum_p weights[p] d_p``."""
+        coefs = weights @ self.coefs(key, (0, weights.size), np.float64)
+        return self.full_space().combine(weights, key, dtype, (coefs, self.rows))
+
+
+_PARALLEL = 1e-12  # squared sine below which guides count as one: an angle of a microradian
+
+
+def unit_guide(guide: Array) -> Array | None:
+    """The guide at length 1, or None if it is zero, infinite or NaN and so says nothing.
+
+    Safe for every scale: divided by its largest entry before the norm is taken.
+    """
+    largest = np.max(np.abs(guide), initial=0.0)
+    if not (0.0 < largest < np.inf):
+        return None
+    unit = guide / largest
+    return np.asarray(unit / np.linalg.norm(unit))
+
+
+def orthonormal_rows(guides: Iterable[Array], dtype: npt.DTypeLike) -> Array:
+    """An orthonormal basis of the span of unit guides, as rows; only the span matters.
+
+    Duplicated and dependent guides add no row, so the number of rows is the rank. Two rounds of
+    ``V <- (V V^T)^(-1/2) V``, restricted to what is not null, make the rows orthonormal to
+    rounding and cost two matrix products each, not k passes over memory.
+
+    Parameters
+    ----------
+    guides : iterable of k ndarrays of shape (n,)
+        Of length 1, see `unit_guide`.
+    dtype : float32 or float64
+
+    Returns
+    -------
+    ndarray of shape (rank, n)
+
+    Examples
+    --------
+    >>> orthonormal_rows([np.array([0.6, 0.8]), np.array([-0.6, -0.8])], float).shape
+    (1, 2)
+    """
+    rows = np.array(list(guides), np.float64)
+    for _ in range(2 if len(rows) > 1 else 0):
+        values, vectors = np.linalg.eigh(rows @ rows.T)
+        keep = values > _PARALLEL * values[-1]
+        rows = (vectors[:, keep] / np.sqrt(values[keep])).T @ rows
+    return rows.astype(dtype, copy=False)
