@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from functools import lru_cache
 from typing import Any, Self
 
 
@@ -56,7 +55,6 @@ class Configurable:
         return f"{type(self).__name__}({', '.join(changed)})"
 
 
-@lru_cache
 def _defaults(cls: type) -> dict[str, Any]:
     parameters = inspect.signature(cls).parameters.values()
     return {parameter.name: parameter.default for parameter in parameters}

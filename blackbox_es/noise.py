@@ -206,7 +206,7 @@ def words(counter: tuple[int, int, int, int], seed: int) -> tuple[int, ...]:
     >>> [hex(word) for word in words((0, 0, 0, 0), seed=0)]
     ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """
-    out = _words(*map(np.uint32, counter), *split(seed))
+    out = _words(*(*map(np.uint32, counter), *split(seed)))
     return tuple(int(word) for word in out)
 
 

@@ -62,7 +62,7 @@ def _by_rank(values: Array, utilities: Array) -> Array:
     _, rank, count = np.unique(values.ravel(), return_inverse=True, return_counts=True)
     ends = np.cumsum(count)
     sums = np.diff(np.concatenate([[0.0], np.cumsum(utilities)])[np.concatenate([[0], ends])])
-    return (sums / count)[rank].reshape(values.shape)
+    return np.asarray((sums / count)[rank].reshape(values.shape))
 
 
 SHAPINGS: dict[str, Shaping] = {

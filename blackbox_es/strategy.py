@@ -9,18 +9,21 @@ values.
 from __future__ import annotations
 
 import math
+import os
 import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es import optimizers, shaping
+from blackbox_es import checkpoint, optimizers, shaping
+from blackbox_es._codec import decode, encode
 from blackbox_es._config import Configurable
+from blackbox_es._progress import ProgressBar
 from blackbox_es._validation import (
     as_center,
     as_seed,
@@ -288,16 +291,14 @@ class EvolutionStrategy(Configurable, ABC):
             raise ValueError(f"{type(self).__name__} uses no surrogate_fn: take GuidedES")
         evaluator = self._evaluator(objective)
         self.start(x0)
-        with evaluator, _progress_bar(self.verbose, self.max_iter) as bar:
+        with evaluator, ProgressBar(self.verbose, self.max_iter) as bar:
             while not self.stop_reason_:
                 surrogate = None
                 if surrogate_fn is not None:
                     self.n_surrogate_calls_ += 1
                     surrogate = call_surrogate(surrogate_fn, self.x_, self.n_iter_)
                 self._advance(evaluator, surrogate)
-                if bar is not None:
-                    bar.set_postfix(f=f"{self.fun_:.6g}", refresh=False)
-                    bar.update()
+                bar.update(self.fun_)
                 if callback is not None and call_callback(callback, self._result):
                     self.stop_reason_ = "callback"
             self.n_evaluations_ += 1
@@ -317,6 +318,76 @@ class EvolutionStrategy(Configurable, ABC):
         """One generation."""
         generation = self._begin(surrogate)
         self._finish(generation, evaluator(generation))
+
+    # -- checkpoints ---------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything needed to continue exactly, in mid-generation too.
+
+        One ``.npz`` file without pickle, replaced in one step; the one before is kept as
+        ``path.prev``. Parameters that are functions of the user's are not written: `load` asks
+        for them.
+        """
+        names = self.get_params(deep=False)
+        arrays: dict[str, Array] = {}
+        params: dict[str, Any] = {}
+        for name, value in names.items():
+            with suppress(TypeError):
+                params[name] = encode(value, arrays)
+        state = {k: v for k, v in self.__getstate__().items() if k not in names}
+        state["_begun"] = time.perf_counter() - self._begun
+        checkpoint.write(
+            path,
+            {
+                "strategy": type(self).__name__,
+                "params": params,
+                "state": {name: encode(value, arrays) for name, value in state.items()},
+            },
+            arrays,
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], **params: Any) -> Self:
+        """A strategy that continues where `save` left off, bit for bit.
+
+        Parameters
+        ----------
+        path : path-like
+        **params
+            Parameters that could not be written, such as a shaping function.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is no intact checkpoint of this strategy.
+        ValueError
+            If a parameter that could not be written is not given.
+        """
+        meta, arrays = checkpoint.read(path)
+        if meta.get("strategy") != cls.__name__:
+            raise checkpoint.CheckpointError(
+                f"{path} is a checkpoint of {meta.get('strategy')}, not of {cls.__name__}"
+            )
+        missing = sorted(cls().get_params(deep=False).keys() - meta["params"] - params.keys())
+        if missing:
+            raise ValueError(
+                f"{path} could not hold {', '.join(missing)}: load(path, {missing[0]}=...)"
+            )
+        try:
+            stored = {name: decode(value, arrays) for name, value in meta["params"].items()}
+            state = {name: decode(value, arrays) for name, value in meta["state"].items()}
+            es = cls(**(stored | params)).start(state["x_"])
+            if state.keys() != es.__dict__.keys() - es.get_params(deep=False).keys():
+                raise ValueError("its state is not that of this version")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise checkpoint.CheckpointError(
+                f"{path} is no strategy's checkpoint: {error}"
+            ) from error
+        es.__dict__.update(state)
+        es._begun = time.perf_counter() - state["_begun"]
+        return es
+
+    # -- results -------------------------------------------------------------------------------
 
     @property
     def x_best_(self) -> Array:
@@ -540,12 +611,3 @@ class EvolutionStrategy(Configurable, ABC):
 def _is_finite(x: Array) -> bool:
     # One pass and no temporary; only an overflow of the square needs the second look.
     return math.isfinite(x.dot(x)) or bool(np.isfinite(x).all())
-
-
-def _progress_bar(verbose: int, total: int) -> Any:
-    """A bar on a terminal, nothing elsewhere."""
-    if not verbose:
-        return nullcontext()
-    from tqdm import tqdm
-
-    return tqdm(total=total, disable=None, unit="generation")
