@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=blackbox_es.__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_mnist(commands)
     _add_quadratic(commands)
     arguments = parser.parse_args(argv)
     try:
@@ -35,6 +36,105 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+# -- mnist -----------------------------------------------------------------------------------------
+
+_COMPONENTS = 48  # principal components kept of 784 pixels: 90 % of their variance
+_PROBE = 20  # generations timed to find how many fit into the budget
+
+
+def _add_mnist(commands: Any) -> None:
+    parser = commands.add_parser(
+        "mnist",
+        help="train a network on MNIST by evolution strategies",
+        description="Train a multilayer perceptron on the 60,000 MNIST digits by evolution "
+        "strategies, without a gradient, and test it on the other 10,000.",
+    )
+    parser.add_argument(
+        "--budget", type=_positive, default=90.0, metavar="SECONDS", help="training time (90)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dataset", choices=("mnist", "digits"), default="mnist",
+                        help="digits: scikit-learn's 1,797 digits of 8x8 pixels, no download")
+    parser.add_argument("--raw", action="store_true", help="pixels, without PCA in front")
+    parser.add_argument("--hidden", type=int, nargs="+", default=[64], metavar="UNITS")
+    parser.add_argument("--n-jobs", type=int, default=-1, help="threads (all cores)")
+    parser.add_argument("--data-home", type=Path, help="where MNIST is kept")
+    parser.add_argument("--out", type=Path, default=Path("mnist.png"), help="the figure")
+    parser.set_defaults(run=_mnist)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _mnist(arguments: argparse.Namespace) -> None:
+    from sklearn.decomposition import PCA
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    train, test = _digits(arguments)
+    print(f"{arguments.dataset}: {len(train[0]):,} digits to train on, {len(test[0]):,} to test")
+    begun = time.perf_counter()
+    model = blackbox_es.ESMLPClassifier(
+        tuple(arguments.hidden), n_jobs=arguments.n_jobs, random_state=arguments.seed,
+        n_iter_no_change=2**31, **_SETTINGS[arguments.dataset],
+    )
+    scale = FunctionTransformer(_unit_range)
+    whole = arguments.raw or arguments.dataset == "digits"
+    reduce = "passthrough" if whole else PCA(_COMPONENTS, random_state=arguments.seed)
+    pipeline = make_pipeline(scale, reduce, model)
+    features = pipeline[:-1].fit_transform(train[0])
+    spent = time.perf_counter() - begun
+    model.set_params(max_iter=_affordable(model, features, train[1], arguments.budget - spent))
+    begun = time.perf_counter()
+    model.set_params(verbose=1).fit(features, train[1])
+    seconds = spent + time.perf_counter() - begun
+    accuracy = pipeline.score(*test)
+    sizes = (features.shape[1], *arguments.hidden, model.n_outputs_)
+    print(
+        f"network           {'-'.join(map(str, sizes))}, {sum(w.size for w in model.coefs_):,} weights\n"
+        f"generations       {model.n_iter_:,} of {model.n_pairs:,} antithetic pairs\n"
+        f"test accuracy     {accuracy:.4f}\n"
+        f"training          {seconds:.1f} s\n"
+        f"loss evaluations  {model.n_evaluations_:,}\n"
+        f"example-forwards  {model.n_example_forwards_:,}"
+    )
+    title = f"{arguments.dataset}: {accuracy:.2%} of the test digits after {seconds:.0f} s"
+    _draw(arguments.out, _loss_curves(model), title=title, xlabel="example-forwards", ylabel="training loss")
+
+
+def _digits(arguments: argparse.Namespace) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Training and test digits."""
+    if arguments.dataset == "mnist":
+        from blackbox_es.datasets import fetch_mnist
+
+        train = fetch_mnist(arguments.data_home, return_X_y=True, subset="train")
+        return train, fetch_mnist(arguments.data_home, return_X_y=True, subset="test")
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    X, y = load_digits(return_X_y=True)
+    X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
+    return (X_train, y_train), (X_test, y_test)
+
+
+def _unit_range(X: Array) -> Array:
+    """Grey levels between 0 and 1, whether of 8 bits or of 4."""
+    return X.astype(np.float32) / np.float32(255 if X.dtype == np.uint8 else 16)
+
+
+def _affordable(model: Any, X: Array, y: Array, seconds: float) -> int:
+    """How many generations fit into the time left, by timing a few: the run is then repeatable."""
+    from sklearn.base import clone
+
+    probe = clone(model).set_params(max_iter=2).fit(X, y)  # compiles, or loads what was compiled
+    begun = time.perf_counter()
+    probe.set_params(max_iter=_PROBE).fit(X, y)
+    each = (time.perf_counter() - begun) / _PROBE
+    return max(1, int((seconds - 2 * _PROBE * each) / each))
 # -- quadratic -------------------------------------------------------------------------------------
 
 _MARKS = (100, 1000, 2000, 5000, 10000)

@@ -142,11 +142,12 @@ class GuidedES(EvolutionStrategy):
         units = [unit_guide(column) for column in columns.T] or [None]
         if all(unit is None for unit in units):
             self.n_surrogate_rejected_ += 1
-            self._warn_once(
-                "surrogate",
-                "a surrogate gradient is missing, zero or not finite: the search goes on without "
-                "it (see n_surrogate_rejected_)",
-            )
+            if self.n_iter_ > 0:  # at first there may be no estimate yet to guide by
+                self._warn_once(
+                    "surrogate",
+                    "a surrogate gradient is missing, zero or not finite: the search goes on "
+                    "without it (see n_surrogate_rejected_)",
+                )
         if columns.shape[1] > 1:
             guides = units
         else:

@@ -1,0 +1,145 @@
+"""The loss of a network as an objective that evaluates whole generations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blackbox_es._validation import as_value
+from blackbox_es.generation import Generation
+from blackbox_es.neural.kernels import population_losses, population_outputs
+from blackbox_es.neural.network import LOSSES, Network
+from blackbox_es.noise import Key, Range
+from blackbox_es.samplers import Guided, LowRank
+
+Array = npt.NDArray[Any]
+
+_PAIRS_PER_SLICE = 16  # pairs that see the same examples share their product with the weights
+_PAIRS_PER_TASK = 128  # a millisecond or more of work for a thread, and a few slices
+
+
+class NetworkObjective:
+    """The mean loss of a network over examples, over a fresh part of them in each generation.
+
+    A generation takes a pool of examples, cut into slices of ``batch_size``. A pair sees one
+    slice and every 16 pairs the same one, so that more directions see more examples at no further
+    cost. The pools of an epoch are a permutation of the examples: a function of (seed, epoch).
+
+    Parameters
+    ----------
+    network : Network
+    loss : str or callable
+        A name in `LOSSES`, or ``loss(y, outputs, sample_weight or None) -> float``.
+    X : ndarray of shape (n_samples, n_inputs), float32 or float64
+    y : ndarray of shape (n_samples,) of class indices, or (n_samples, n_outputs)
+    sample_weight : ndarray of shape (n_samples,) or None
+        The loss is ``sum_i w_i l_i / sum_i w_i``, in expectation over slices.
+    batch_size : int
+        Examples per pair; with ``n_samples`` or more every pair sees all examples.
+    n_pairs : int
+    executor : concurrent.futures.Executor or None
+        Whose threads evaluate ranges of pairs; values do not depend on it.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: str | Callable[..., Any],
+        X: Array,
+        y: Array,
+        sample_weight: Array | None,
+        *,
+        batch_size: int,
+        n_pairs: int,
+        executor: Executor | None = None,
+    ) -> None:
+        self.network, self.loss = network, loss
+        self.X, self.sample_weight = X, sample_weight
+        self.y = y.astype(X.dtype, copy=False) if y.ndim == 2 else y
+        self.batch_size = min(batch_size, len(X))
+        self.executor = executor
+        n_slices = max(1, min(n_pairs // _PAIRS_PER_SLICE, len(X) // self.batch_size))
+        self.pool_size = n_slices * self.batch_size
+        self.pools_per_epoch = len(X) // self.pool_size
+        # Pairs of one slice are neighbours, as the kernel likes them.
+        self._starts = np.arange(n_pairs) * n_slices // n_pairs * self.batch_size
+        self._mean_weight = 1.0 if sample_weight is None else float(sample_weight.mean())
+        self._epoch: tuple[tuple[int, int], Array] | None = None
+
+    def rows(self, seed: int, generation: int) -> Array | slice:
+        """The examples in the pool of a generation."""
+        if self.pool_size == len(self.X):
+            return slice(None)
+        epoch, pool = divmod(generation, self.pools_per_epoch)
+        if self._epoch is None or self._epoch[0] != (seed, epoch):
+            order = np.random.default_rng((seed, epoch)).permutation(len(self.X))
+            self._epoch = (seed, epoch), order
+        return self._epoch[1][pool * self.pool_size : (pool + 1) * self.pool_size]
+
+    def evaluate_generation(self, generation: Generation) -> Array:
+        """Mean losses of all pairs, each over its slice: shape (2, n_pairs)."""
+        rows = self.rows(generation.seed, generation.index)
+        X, y = self.X[rows], self.y[rows]
+        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        values = np.empty((2, generation.n_pairs))
+
+        def evaluate(first: int) -> None:
+            pairs = first, min(first + _PAIRS_PER_TASK, generation.n_pairs)
+            values[:, slice(*pairs)] = self._losses(generation, pairs, X, y, weight)
+
+        tasks = range(0, generation.n_pairs, _PAIRS_PER_TASK)
+        list(self.executor.map(evaluate, tasks) if self.executor else map(evaluate, tasks))
+        return values
+
+    def __call__(self, theta: Array) -> float:
+        """The mean loss over all examples."""
+        raw = self.network.forward(theta, self.X)
+        if callable(self.loss):
+            return as_value(self.loss(self.y, raw, self.sample_weight), "the loss")
+        values = LOSSES[self.loss].values(raw, self.y)
+        return float(np.average(values, weights=self.sample_weight))
+
+    def _losses(
+        self, generation: Generation, pairs: Range, X: Array, y: Array, weight: Array | None
+    ) -> Array:
+        sampler, dtype = generation.sampler, generation.center.dtype
+        coefs, subspace = np.empty((pairs[1] - pairs[0], 0), dtype), np.empty((0, sampler.n), dtype)
+        if isinstance(sampler, Guided):
+            coefs, subspace = sampler.coefs(generation.key, pairs, dtype), sampler.rows
+            sampler = sampler.full_space()
+        if not isinstance(sampler, LowRank):
+            raise TypeError(f"a network is perturbed by LowRank noise, not by {sampler!r}")
+        population = {
+            "network": self.network,
+            "theta": generation.center,
+            "scale": sampler.scale,
+            "signs": sampler.factors(generation.key, pairs, dtype),
+            "coefs": coefs,
+            "subspace": subspace,
+            "X": X,
+            "starts": self._starts[slice(*pairs)],
+            "batch": self.batch_size,
+        }
+        if not callable(self.loss):
+            sums = population_losses(**population, loss=self.loss, y=y, sample_weight=weight)
+            return sums / (self.batch_size * self._mean_weight)
+        outputs = population_outputs(**population)
+        values = np.empty(outputs.shape[:2])
+        for pair, start in enumerate(population["starts"]):
+            rows = slice(start, start + self.batch_size)
+            w = None if weight is None else weight[rows]
+            for half in (0, 1):
+                value = self.loss(y[rows], outputs[half, pair], w)
+                values[half, pair] = as_value(value, "the loss")
+        return values
+
+    def gradient(self, theta: Array, key: Key, loss: str) -> Array:
+        """The gradient of a smooth loss by backpropagation, over the pool of a generation."""
+        rows = self.rows(*key)
+        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        _, gradient = self.network.gradient(theta, self.X[rows], self.y[rows], weight, loss)
+        return gradient
