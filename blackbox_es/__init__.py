@@ -8,32 +8,50 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from blackbox_es.diagnostics import optimal_alpha as optimal_alpha
-
 __version__ = "0.1.0"
 
-_HOME = {
-    "GuidedES": "strategies",
-    "VanillaES": "strategies",
-    "EvolutionStrategy": "strategy",
-    "EvaluationError": "evaluation",
-    "SGD": "optimizers",
-    "Adam": "optimizers",
-    "ClipUp": "optimizers",
-    "Linear": "schedules",
-    "Exponential": "schedules",
-    "Cosine": "schedules",
-    "Isotropic": "samplers",
-    "LowRank": "samplers",
-    "Guided": "samplers",
-    "minimize": "_minimize",
-    "scipy_method": "_minimize",
-    "estimate_gradient": "_minimize",
+_PUBLIC = {
+    "_minimize": ("estimate_gradient", "minimize", "scipy_method"),
+    "checkpoint": ("CheckpointError",),
+    "evaluation": ("EvaluationError",),
+    "neural": ("ESMLPClassifier", "ESMLPRegressor"),
+    "optimizers": ("Adam", "ClipUp", "SGD"),
+    "samplers": ("Guided", "Isotropic", "LowRank"),
+    "schedules": ("Cosine", "Exponential", "Linear"),
+    "strategies": ("GuidedES", "VanillaES"),
+    "strategy": ("EvolutionStrategy",),
 }
+_HOME = {name: module for module, names in _PUBLIC.items() for name in names}
+
+__all__ = [*_HOME, "__version__"]
+
+if TYPE_CHECKING:
+    from blackbox_es._minimize import estimate_gradient as estimate_gradient
+    from blackbox_es._minimize import minimize as minimize
+    from blackbox_es._minimize import scipy_method as scipy_method
+    from blackbox_es.checkpoint import CheckpointError as CheckpointError
+    from blackbox_es.evaluation import EvaluationError as EvaluationError
+    from blackbox_es.neural import ESMLPClassifier as ESMLPClassifier
+    from blackbox_es.neural import ESMLPRegressor as ESMLPRegressor
+    from blackbox_es.optimizers import SGD as SGD
+    from blackbox_es.optimizers import Adam as Adam
+    from blackbox_es.optimizers import ClipUp as ClipUp
+    from blackbox_es.samplers import Guided as Guided
+    from blackbox_es.samplers import Isotropic as Isotropic
+    from blackbox_es.samplers import LowRank as LowRank
+    from blackbox_es.schedules import Cosine as Cosine
+    from blackbox_es.schedules import Exponential as Exponential
+    from blackbox_es.schedules import Linear as Linear
+    from blackbox_es.strategies import GuidedES as GuidedES
+    from blackbox_es.strategies import VanillaES as VanillaES
+    from blackbox_es.strategy import EvolutionStrategy as EvolutionStrategy
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(f"blackbox_es.{_HOME[name]}"), name)
     raise AttributeError(f"module 'blackbox_es' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,9 +1,11 @@
-"""Values as JSON and arrays, and back, for checkpoints; only known classes, no code."""
+"""Strategies as JSON and arrays, and back: only known classes, and no code."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections import deque
+from contextlib import suppress
 from dataclasses import fields
 from numbers import Integral
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from blackbox_es import checkpoint
 from blackbox_es.diagnostics import SurrogateQuality
 from blackbox_es.generation import Generation
 from blackbox_es.optimizers import OPTIMIZERS
@@ -23,6 +26,56 @@ Array = npt.NDArray[Any]
 _VALUES = (Cosine, Exponential, Generation, Guided, Isotropic, Linear, LowRank, SurrogateQuality)
 _CLASSES: dict[str, Any] = {cls.__name__: cls for cls in (*_VALUES, *OPTIMIZERS.values())}
 _CONTAINERS: dict[str, Any] = {"tuple": tuple, "set": set}
+
+
+def save(es: Any, path: str | os.PathLike[str], state: dict[str, Any]) -> None:
+    """Write a strategy's parameters, as far as they can be written, and its state."""
+    names = es.get_params(deep=False)
+    arrays: dict[str, Array] = {}
+    params: dict[str, Any] = {}
+    for name, value in names.items():
+        with suppress(TypeError):  # a function of the user's: `load` asks for it
+            params[name] = encode(value, arrays)
+    encoded = {name: encode(v, arrays) for name, v in state.items() if name not in names}
+    meta = {"strategy": type(es).__name__, "params": params, "state": encoded}
+    checkpoint.write(path, meta, arrays)
+
+
+def load(
+    cls: type, path: str | os.PathLike[str], params: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """A started strategy with the stored parameters, and the stored state.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is no intact checkpoint of this strategy.
+    ValueError
+        If a parameter that could not be written is not given.
+    """
+    meta, arrays = checkpoint.read(path)
+    if meta.get("strategy") != cls.__name__:
+        raise checkpoint.CheckpointError(
+            f"{path} is a checkpoint of {meta.get('strategy')}, not of {cls.__name__}"
+        )
+    try:
+        stored = {name: decode(value, arrays) for name, value in meta["params"].items()}
+        state = {name: decode(value, arrays) for name, value in meta["state"].items()}
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise checkpoint.CheckpointError(f"{path} holds no strategy: {error}") from error
+    missing = sorted(cls().get_params(deep=False).keys() - stored.keys() - params.keys())
+    if missing:
+        raise ValueError(
+            f"{path} could not hold {', '.join(missing)}: load(path, {missing[0]}=...)"
+        )
+    es = cls(**(stored | params))
+    try:
+        es.start(state["x_"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise checkpoint.CheckpointError(f"{path} holds no strategy: {error}") from error
+    if state.keys() != es.__dict__.keys() - es.get_params(deep=False).keys():
+        raise checkpoint.CheckpointError(f"{path} holds the state of another version")
+    return es, state
 
 
 def encode(value: Any, arrays: dict[str, Array]) -> Any:

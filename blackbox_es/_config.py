@@ -31,14 +31,17 @@ class Configurable:
         ValueError
             If there is no parameter of that name; nothing is set then.
         """
-        known = self.get_params()
+        own = self.get_params(deep=False)
         for name in params:
-            if name not in known:
+            part, _, inner = name.partition("__")
+            owner = params.get(part, own.get(part))  # a part may come along with its parameters
+            known = isinstance(owner, Configurable) and inner in owner.get_params()
+            if part not in own or (inner and not known):
                 raise ValueError(
                     f"{type(self).__name__} has no parameter {name!r}; "
                     f"it has {', '.join(self.get_params(deep=False))}"
                 )
-        for name, value in params.items():
+        for name, value in sorted(params.items(), key=lambda item: "__" in item[0]):
             part, _, inner = name.partition("__")
             if inner:
                 getattr(self, part).set_params(**{inner: value})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from blackbox_es._validation import check_function
+from blackbox_es.evaluation import parameters
 from blackbox_es.strategies import STRATEGIES, GuidedES, VanillaES
 from blackbox_es.strategy import EvolutionStrategy
 
@@ -63,6 +64,7 @@ def minimize(
     >>> result.nfev, bool(result.fun < 1e-2)
     (4801, True)
     """
+    check_function("jac", jac)
     es = _strategy(method or ("vanilla-es" if jac is None else "guided-es"))
     es.set_params(**(options or {}))
     surrogate_fn = None if jac is None else _with_args(jac, args)
@@ -174,7 +176,9 @@ def estimate_gradient(
             sigma=sigma, n_pairs=n_pairs, beta=float(np.size(x)) if beta is None else beta
         )
     else:
-        es = GuidedES(sigma=sigma, n_pairs=n_pairs, alpha=alpha, beta=beta or "auto")
+        es = GuidedES(
+            sigma=sigma, n_pairs=n_pairs, alpha=alpha, beta="auto" if beta is None else beta
+        )
     es.set_params(**options)
     with es._evaluator(objective) as evaluator:
         es.start(x)._advance(evaluator, surrogate)
@@ -182,7 +186,7 @@ def estimate_gradient(
 
 
 def _strategy(method: str) -> EvolutionStrategy:
-    if method not in STRATEGIES:
+    if not isinstance(method, str) or method not in STRATEGIES:
         raise ValueError(f"method={method!r} is unknown: take {', '.join(map(repr, STRATEGIES))}")
     return STRATEGIES[method]()
 
@@ -193,8 +197,6 @@ def _with_args(function: Callable[..., Any], args: Any) -> Callable[..., Any]:
     if not args:
         return function
 
-    @functools.wraps(function)  # keeps the signature, which may have a `seed`
-    def call(x: Array, **seed: int) -> Any:
-        return function(x, *args, **seed)
-
-    return call
+    if "seed" in list(parameters(function))[1 + len(args) :]:
+        return lambda x, seed: function(x, *args, seed=seed)
+    return lambda x: function(x, *args)

@@ -35,27 +35,28 @@ def as_value(value: Any, where: str) -> float:
     return float(array.item())
 
 
-def as_values(values: Any, n: int, where: str) -> Values:
-    """A float64 array of ``n`` values from an array or a sequence, strictly checked.
+def as_values(values: Any, shape: tuple[int, ...], where: str) -> Values:
+    """A float64 array of this shape from an array or, for one dimension, any sequence of values.
 
     Raises
     ------
     TypeError
         For values that are not real numbers.
     ValueError
-        For any shape other than ``(n,)``.
+        For any other shape.
     """
-    if isinstance(values, Iterable) and not hasattr(values, "__array__"):
-        numbers = [as_value(value, f"{where}[{i}]") for i, value in enumerate(values)]
-        if len(numbers) != n:
-            raise ValueError(f"{where} has {len(numbers)} values: expected {n}, one a point")
-        return np.array(numbers, np.float64)
     if values is None:
         raise TypeError(f"{where} is None: did the objective forget `return`?")
+    if len(shape) == 1 and isinstance(values, Iterable) and not hasattr(values, "__array__"):
+        numbers = [as_value(value, f"{where}[{i}]") for i, value in enumerate(values)]
+        if len(numbers) != shape[0]:
+            raise ValueError(f"{where} has {len(numbers)} values: expected {shape[0]}, one a point")
+        return np.array(numbers, np.float64)
     array = _as_real(values, where)
-    if array.shape != (n,):
-        hint = "; flatten it with .ravel()" if array.size == n > 1 else ""
-        raise ValueError(f"{where} has shape {array.shape}: expected ({n},), one a point{hint}")
+    if array.shape != shape:
+        flat = len(shape) == 1 and array.size == shape[0] > 1
+        hint = "; flatten it with .ravel()" if flat else ""
+        raise ValueError(f"{where} has shape {array.shape}: expected {shape}{hint}")
     return array.astype(np.float64)
 
 
@@ -121,8 +122,23 @@ def check_positive(name: str, value: Any, *, also: str = "") -> None:
         raise ValueError(f"{name}={value!r}: expected a positive number{also}")
 
 
+def check_function(name: str, value: Any) -> None:
+    """Raise unless ``value`` is callable or None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name}={value!r} is not callable: expected a function")
+
+
+def check_fraction(name: str, value: Any) -> None:
+    """Raise unless ``value`` is a number in [0, 1)."""
+    if not isinstance(value, Real) or not 0.0 <= value < 1.0:
+        raise ValueError(f"{name}={value!r}: expected a number of at least 0 and below 1")
+
+
 def _as_real(value: Any, where: str) -> Array:
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # ragged
+        raise ValueError(f"{where} is no array: {error}") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(
             f"{where} is {value!r} of type {type(value).__name__}: expected real numbers"

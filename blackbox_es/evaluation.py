@@ -62,8 +62,10 @@ class Evaluator:
         common_random_numbers: str | None = "generation",
     ) -> None:
         self._whole = getattr(objective, "evaluate_generation", None)
-        if self._whole is None and not callable(objective):
-            raise TypeError(f"objective={objective!r} is not callable")
+        if not callable(objective):
+            raise TypeError(f"objective={objective!r} is not callable: expected f(x)")
+        if not isinstance(catch, tuple) or not all(map(_is_exception, catch)):
+            raise TypeError(f"catch={catch!r}: expected a tuple of exception types")
         seeds = common_random_numbers or "point"
         if not _takes_seed(objective):
             seeds = "none"
@@ -72,7 +74,7 @@ class Evaluator:
                 f"common_random_numbers={common_random_numbers!r} needs an objective of one point: "
                 "a vectorized one gets one seed for the generation"
             )
-        self._call = _Call(objective, vectorized, tuple(catch), seeds)
+        self._call = _Call(objective, vectorized, catch, seeds)
         self._parallel: Any = None
         self._n_workers = 1
         # If nobody has imported joblib, no parallel_config can be in force: spare its import.
@@ -94,13 +96,12 @@ class Evaluator:
     def __call__(self, generation: Generation) -> Values:
         """The values of a generation: shape (2, n_pairs), NaN where an evaluation failed."""
         if self._whole is not None:
-            values = np.asarray(self._whole(generation), np.float64)
-            if values.shape != (2, generation.n_pairs):
-                raise ValueError(
-                    f"evaluate_generation returned shape {values.shape}: "
-                    f"expected {(2, generation.n_pairs)}"
-                )
-            return values
+            try:
+                values = self._whole(generation)
+            except Exception as error:
+                error.add_note(f"raised by evaluate_generation in generation {generation.index}")
+                raise
+            return as_values(values, (2, generation.n_pairs), "what evaluate_generation returned")
         if self._n_workers == 1:
             return self._call.values(generation, 0, generation.n_pairs)
         from joblib import delayed
@@ -157,9 +158,11 @@ class _Call:
     def rows(self, points: Array, key: Key, place: str) -> Values:
         """The values at rows of points."""
         values = self._guarded(points, key, 0, place)
+        if values is math.nan and len(points) > 1:  # one row may have failed: which one?
+            return np.array([self.rows(row[None], key, place)[0] for row in points])
         if values is math.nan:
-            return np.full(len(points), math.nan)
-        return as_values(values, len(points), f"what the vectorized objective returned {place}")
+            return np.full(1, math.nan)
+        return as_values(values, (len(points),), f"what the vectorized objective returned {place}")
 
     def _guarded(self, points: Array, key: Key, seed_of: int, place: str) -> Any:
         try:
@@ -190,7 +193,7 @@ def call_callback(callback: Callable[..., Any], result: Callable[[], Any]) -> bo
     any other one a copy of x.
     """
     intermediate = result()
-    by_name = list(_parameters(callback)) == ["intermediate_result"]
+    by_name = list(parameters(callback)) == ["intermediate_result"]
     try:
         if by_name:
             callback(intermediate_result=intermediate)
@@ -201,7 +204,8 @@ def call_callback(callback: Callable[..., Any], result: Callable[[], Any]) -> bo
     return False
 
 
-def _parameters(function: Any) -> Iterable[str]:
+def parameters(function: Any) -> Iterable[str]:
+    """The names of a function's parameters, as far as they can be known."""
     try:
         return inspect.signature(function).parameters
     except (TypeError, ValueError):  # builtins without a signature
@@ -209,10 +213,14 @@ def _parameters(function: Any) -> Iterable[str]:
 
 
 def _takes_seed(objective: Any) -> bool:
-    return "seed" in _parameters(objective)
+    return "seed" in parameters(objective)
+
+
+def _is_exception(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseException)
 
 
 def _working_memory() -> int:
     """Bytes of scikit-learn's ``working_memory``; its default if scikit-learn is not imported."""
     sklearn = sys.modules.get("sklearn")
-    return int(sklearn.get_config()["working_memory"] if sklearn else 1024) * 2**20
+    return int((sklearn.get_config()["working_memory"] if sklearn else 1024) * 2**20)

@@ -76,5 +76,6 @@ class Generation:
         n_valid : int
             P, the number of pairs that did not fail.
         """
-        scaled = weights * (beta / (2.0 * self.sampler.sigma**2 * n_valid))
+        sigma = self.sampler.sigma  # twice, since its square may be out of range
+        scaled = weights / sigma * (beta / (2.0 * n_valid)) / sigma
         return self.sampler.combine(scaled, self.key, self.center.dtype)

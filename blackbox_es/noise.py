@@ -132,14 +132,18 @@ def _normals(out, k0, k1, stream, generation, first_pair, first):
 def _signs(out, k0, k1, generation, first_pair):
     one = out.dtype.type(1)
     n = out.shape[1]
+    block_of = np.empty(SIGN_BLOCK, out.dtype)
     for p in range(out.shape[0]):
         for block in range((n + SIGN_BLOCK - 1) // SIGN_BLOCK):
             words = _philox(_u32(block), _u32(first_pair + p), generation, SIGNS, k0, k1)
             for w in range(4):
-                start = block * SIGN_BLOCK + 32 * w
-                for i in range(min(32, n - start)):
-                    bit = (words[w] >> _u32(i)) & _u32(1)
-                    out[p, start + i] = one if bit != _u32(0) else -one
+                word = words[w]
+                signs = block_of[32 * w : 32 * w + 32]
+                for i in range(32):
+                    signs[i] = one if (word >> _u32(i)) & _u32(1) != _u32(0) else -one
+            start = block * SIGN_BLOCK
+            for i in range(min(SIGN_BLOCK, n - start)):
+                out[p, start + i] = block_of[i]
 
 
 @jit()

@@ -10,30 +10,42 @@ says.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from blackbox_es._config import Configurable
+from blackbox_es._validation import check_fraction, check_positive
 from blackbox_es.schedules import Schedule
 
 Array = npt.NDArray[Any]
 State = tuple[Any, ...]
 
 
-class Optimizer(Configurable):
+class Optimizer(Configurable, ABC):
     """A rule that moves the center; see `SGD`, `Adam` and `ClipUp`."""
 
     learning_rate: float | Schedule | None
 
+    def check(self) -> None:
+        """Raise ValueError for parameters that are no good."""
+        if self.learning_rate is not None and not callable(self.learning_rate):
+            check_positive("learning_rate", self.learning_rate, also=", a schedule or None")
+        self._check()
+
+    @abstractmethod
+    def _check(self) -> None:
+        """Raise ValueError for the parameters of this rule."""
+
+    @abstractmethod
     def init(self, x: Array) -> State:
         """The state before the first step from ``x``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, x: Array, gradient: Array, state: State, rate: float) -> tuple[Array, State]:
         """The next center, a new array, and the next state."""
-        raise NotImplementedError
 
 
 class SGD(Optimizer):
@@ -62,6 +74,9 @@ class SGD(Optimizer):
         self.learning_rate = learning_rate
         self.momentum = momentum
 
+    def _check(self) -> None:
+        check_fraction("momentum", self.momentum)
+
     def init(self, x: Array) -> State:
         return (np.zeros_like(x),) if self.momentum else ()
 
@@ -69,7 +84,7 @@ class SGD(Optimizer):
         if not state:
             return x - rate * gradient, state
         (velocity,) = state
-        velocity *= self.momentum
+        velocity *= float(self.momentum)
         velocity += gradient
         return x - rate * velocity, state
 
@@ -102,25 +117,32 @@ class Adam(Optimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
 
+    def _check(self) -> None:
+        check_fraction("beta_1", self.beta_1)
+        check_fraction("beta_2", self.beta_2)
+        check_positive("epsilon", self.epsilon)
+
     def init(self, x: Array) -> State:
         return np.zeros_like(x), np.zeros_like(x), 0
 
     def step(self, x: Array, gradient: Array, state: State, rate: float) -> tuple[Array, State]:
         first, second, t = state
         t += 1
-        work = gradient * (1.0 - self.beta_1)
-        first *= self.beta_1
+        # Python floats, so that float32 stays float32
+        beta_1, beta_2, epsilon = float(self.beta_1), float(self.beta_2), float(self.epsilon)
+        work = gradient * (1.0 - beta_1)
+        first *= beta_1
         first += work
         np.multiply(gradient, gradient, out=work)
-        work *= 1.0 - self.beta_2
-        second *= self.beta_2
+        work *= 1.0 - beta_2
+        second *= beta_2
         second += work
         # sqrt(v / c2) + epsilon, both bias corrections folded into the rate
-        root = math.sqrt(1.0 - self.beta_2**t)
+        root = math.sqrt(1.0 - beta_2**t)
         np.sqrt(second, out=work)
-        work += self.epsilon * root
+        work += epsilon * root
         np.divide(first, work, out=work)
-        work *= rate * root / (1.0 - self.beta_1**t)
+        work *= rate * root / (1.0 - beta_1**t)
         return np.subtract(x, work, out=work), (first, second, t)
 
 
@@ -150,16 +172,21 @@ class ClipUp(Optimizer):
         self.momentum = momentum
         self.max_speed = max_speed
 
+    def _check(self) -> None:
+        check_fraction("momentum", self.momentum)
+        if self.max_speed is not None:
+            check_positive("max_speed", self.max_speed, also=" or None")
+
     def init(self, x: Array) -> State:
         return (np.zeros_like(x),)
 
     def step(self, x: Array, gradient: Array, state: State, rate: float) -> tuple[Array, State]:
         (velocity,) = state
-        velocity *= self.momentum
+        velocity *= float(self.momentum)
         length = float(np.linalg.norm(gradient))
         if length > 0.0:
             velocity += gradient * (rate / length)
-        limit = 2.0 * rate if self.max_speed is None else self.max_speed
+        limit = 2.0 * rate if self.max_speed is None else float(self.max_speed)
         speed = float(np.linalg.norm(velocity))
         if speed > limit:
             velocity *= limit / speed

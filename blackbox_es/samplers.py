@@ -102,6 +102,7 @@ class Isotropic:
     ) -> Array:
         """``sum_p weights[p] d_p + coefs @ rows``, summed in float64 in the order of the pairs."""
         coefs, rows = offset or (np.empty(0), _no_rows(self.n, dtype))
+        rows = rows.astype(dtype, copy=False)
         return noise.combine(weights, self.sigma / math.sqrt(self.n), coefs, rows, key)
 
 

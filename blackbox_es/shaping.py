@@ -85,7 +85,7 @@ def resolve(shaping: str | Shaping) -> Shaping:
     """
     if callable(shaping):
         return shaping
-    if shaping not in SHAPINGS:
+    if not isinstance(shaping, str) or shaping not in SHAPINGS:
         raise ValueError(
             f"shaping={shaping!r} is unknown: take {', '.join(map(repr, SHAPINGS))} or a function "
             "of an array of shape (2, n_pairs)"

@@ -14,15 +14,16 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from numbers import Integral
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es import checkpoint, optimizers, shaping
-from blackbox_es._codec import decode, encode
+from blackbox_es import optimizers, shaping
+from blackbox_es._codec import load, save
 from blackbox_es._config import Configurable
+from blackbox_es._points import check_points, rows_of
 from blackbox_es._progress import ProgressBar
 from blackbox_es._validation import (
     as_center,
@@ -30,6 +31,7 @@ from blackbox_es._validation import (
     as_value,
     as_values,
     check_count,
+    check_function,
     check_positive,
 )
 from blackbox_es.evaluation import EvaluationError, Evaluator, call_callback, call_surrogate
@@ -143,6 +145,7 @@ class EvolutionStrategy(Configurable, ABC):
         x = as_center(x0)
         self._check_parameters(x.size)
         shape, optimizer = shaping.resolve(self.shaping), optimizers.resolve(self.optimizer)
+        optimizer.check()
         seed = as_seed(self.random_state)
         self._start(x.size)
         self.x_ = x
@@ -203,13 +206,18 @@ class EvolutionStrategy(Configurable, ABC):
         """
         generation = self._pending()
         if values is None:
-            pairs = [(x, value) for x, value in X]
-            rows = self._rows_of([x for x, _ in pairs])
+            try:
+                pairs = [(x, value) for x, value in X]
+            except (TypeError, ValueError):
+                raise ValueError(
+                    "tell(X) without values expects pairs (x, value): did you mean tell(X, values)?"
+                ) from None
+            rows = rows_of([x for x, _ in pairs], self.ask(), self._told)
             self._tell_rows([(row, value) for row, (_, value) in zip(rows, pairs, strict=True)])
             return
         if X is not self._points or self._points.flags.writeable:
-            self._check_points(np.asarray(X))
-        told = as_values(values, 2 * generation.n_pairs, "values")
+            check_points(X, self.ask())
+        told = as_values(values, (2 * generation.n_pairs,), "values")
         if self._told:
             self._tell_rows(list(enumerate(told.tolist())))
         else:
@@ -243,7 +251,9 @@ class EvolutionStrategy(Configurable, ABC):
         """
         generation = self._pending()
         n = 2 * generation.n_pairs
-        row = id - generation.index * n
+        if not isinstance(id, Integral):
+            raise TypeError(f"trial id {id!r} is not an integer: tell trial.id")
+        row = int(id) - generation.index * n
         if not 0 <= row < n:
             raise ValueError(
                 f"trial id {id} is unknown or of a past generation: "
@@ -287,6 +297,8 @@ class EvolutionStrategy(Configurable, ABC):
         EvaluationError
             If more than half of the pairs of a generation failed.
         """
+        check_function("surrogate_fn", surrogate_fn)
+        check_function("callback", callback)
         if surrogate_fn is not None and not self._takes_surrogate:
             raise ValueError(f"{type(self).__name__} uses no surrogate_fn: take GuidedES")
         evaluator = self._evaluator(objective)
@@ -303,6 +315,9 @@ class EvolutionStrategy(Configurable, ABC):
                     self.stop_reason_ = "callback"
             self.n_evaluations_ += 1
             self.fun_ = evaluator.at(self.x_, (self._seed, self.n_iter_))
+            self.n_failed_ += math.isnan(self.fun_)
+            if self.fun_ < self.fun_best_:
+                self.fun_best_, self._best = self.fun_, None
         return self
 
     def _evaluator(self, objective: Callable[..., Any]) -> Evaluator:
@@ -328,23 +343,8 @@ class EvolutionStrategy(Configurable, ABC):
         ``path.prev``. Parameters that are functions of the user's are not written: `load` asks
         for them.
         """
-        names = self.get_params(deep=False)
-        arrays: dict[str, Array] = {}
-        params: dict[str, Any] = {}
-        for name, value in names.items():
-            with suppress(TypeError):
-                params[name] = encode(value, arrays)
-        state = {k: v for k, v in self.__getstate__().items() if k not in names}
-        state["_begun"] = time.perf_counter() - self._begun
-        checkpoint.write(
-            path,
-            {
-                "strategy": type(self).__name__,
-                "params": params,
-                "state": {name: encode(value, arrays) for name, value in state.items()},
-            },
-            arrays,
-        )
+        self._check_started()
+        save(self, path, self.__getstate__())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **params: Any) -> Self:
@@ -363,35 +363,16 @@ class EvolutionStrategy(Configurable, ABC):
         ValueError
             If a parameter that could not be written is not given.
         """
-        meta, arrays = checkpoint.read(path)
-        if meta.get("strategy") != cls.__name__:
-            raise checkpoint.CheckpointError(
-                f"{path} is a checkpoint of {meta.get('strategy')}, not of {cls.__name__}"
-            )
-        missing = sorted(cls().get_params(deep=False).keys() - meta["params"] - params.keys())
-        if missing:
-            raise ValueError(
-                f"{path} could not hold {', '.join(missing)}: load(path, {missing[0]}=...)"
-            )
-        try:
-            stored = {name: decode(value, arrays) for name, value in meta["params"].items()}
-            state = {name: decode(value, arrays) for name, value in meta["state"].items()}
-            es = cls(**(stored | params)).start(state["x_"])
-            if state.keys() != es.__dict__.keys() - es.get_params(deep=False).keys():
-                raise ValueError("its state is not that of this version")
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise checkpoint.CheckpointError(
-                f"{path} is no strategy's checkpoint: {error}"
-            ) from error
-        es.__dict__.update(state)
-        es._begun = time.perf_counter() - state["_begun"]
+        es: Self
+        es, state = load(cls, path, params)
+        es.__setstate__(state)
         return es
 
     # -- results -------------------------------------------------------------------------------
 
     @property
     def x_best_(self) -> Array:
-        """The best point evaluated, made again from its generation; the center before any."""
+        """The best point evaluated, made again from its generation; the center if that is best."""
         if self._best is None:
             return self.x_
         generation, row = self._best
@@ -409,7 +390,7 @@ class EvolutionStrategy(Configurable, ABC):
         return OptimizeResult(
             x=self.x_.copy(),
             fun=self.fun_,
-            success=self.stop_reason_ in _BUDGETS,
+            success=self.stop_reason_ in _BUDGETS and not math.isnan(self.fun_),
             status=status,
             message=message,
             nit=self.n_iter_,
@@ -418,13 +399,14 @@ class EvolutionStrategy(Configurable, ABC):
             x_best=self.x_best_,
             fun_best=self.fun_best_,
             n_failed=self.n_failed_,
-            gradient=self.gradient_,
+            gradient=self.gradient_.copy(),
         )
 
     # -- a generation --------------------------------------------------------------------------
 
     def _begin(self, surrogate: Any) -> Generation:
         """The pending generation, made if there is none."""
+        self._check_started()
         if self._generation is None:
             if self.stop_reason_:
                 raise RuntimeError(f"the search has ended ({self.stop_reason_}): call start(x0)")
@@ -439,6 +421,10 @@ class EvolutionStrategy(Configurable, ABC):
 
     def _finish(self, generation: Generation, values: Values) -> None:
         """Move the center by the values of a generation, shape (2, n_pairs)."""
+        with np.errstate(over="ignore", invalid="ignore"):  # a step that overflows is not taken
+            self._consume(generation, values)
+
+    def _consume(self, generation: Generation, values: Values) -> None:
         weights, n_valid, n_failed = self._weigh(values)
         stop = "unbounded" if n_valid == 0 else None
         x, gradient = self.x_, self.gradient_
@@ -450,7 +436,7 @@ class EvolutionStrategy(Configurable, ABC):
             x, stop = self._step(gradient)
         # From here on nothing raises: the generation is consumed.
         self.gradient_, self.x_ = gradient, x
-        x.flags.writeable = False
+        x.flags.writeable = gradient.flags.writeable = False
         self._learn(generation, weights)
         self._record(generation, values, n_failed)
         self._generation, self._points, self._told = None, None, {}
@@ -466,7 +452,7 @@ class EvolutionStrategy(Configurable, ABC):
         if finite.all():
             return shaping.weights(self._shape, values), n_pairs, 0
         if (values == -np.inf).any():
-            return np.zeros(n_pairs), 0, int((~finite).sum())
+            return np.zeros(n_pairs), 0, int((~finite & (values != -np.inf)).sum())
         if self._shape in shaping.RANK_BASED:
             finite |= values == np.inf  # simply the worst
         valid = finite.all(axis=0)
@@ -484,6 +470,8 @@ class EvolutionStrategy(Configurable, ABC):
         """The next center, or this one and a reason if the next would not be finite."""
         rate = self._optimizer.learning_rate
         rate = float(value_at(self.learning_rate if rate is None else rate, self.n_iter_))
+        if not 0.0 <= rate < math.inf:
+            raise ValueError(f"learning_rate={rate} in generation {self.n_iter_}: expected >= 0")
         if _is_finite(gradient):
             x, self._state = self._optimizer.step(self.x_, gradient, self._state, rate)
             if _is_finite(x):
@@ -529,40 +517,15 @@ class EvolutionStrategy(Configurable, ABC):
 
     # -- ask and tell, checked -----------------------------------------------------------------
 
-    def _pending(self) -> Generation:
+    def _check_started(self) -> None:
         if not hasattr(self, "_generation"):
             raise RuntimeError("there is no search: call start(x0) first")
+
+    def _pending(self) -> Generation:
+        self._check_started()
         if self._generation is None:
             raise ValueError("no generation is pending: call ask before tell, and tell once")
         return self._generation
-
-    def _check_points(self, X: Array) -> None:
-        points = self.ask()
-        if X.shape != points.shape:
-            raise ValueError(f"X has shape {X.shape}: expected {points.shape}, the points asked")
-        wrong = np.flatnonzero((points != X).any(axis=1))
-        if wrong.size:
-            raise ValueError(
-                f"row {wrong[0]} of X is not the point asked: it was modified, reordered, or is of "
-                "a past generation. Tell X as it was asked; to repair points, do so in the "
-                "objective; for another order tell pairs, tell([(x, value), ...])"
-            )
-
-    def _rows_of(self, points: list[Any]) -> list[int]:
-        """The rows of these points; of equal points, those that have no value yet come first."""
-        where: dict[bytes, list[int]] = {}
-        asked = self.ask()
-        for row in range(len(asked)):
-            where.setdefault(asked[row].tobytes(), []).append(row)
-        for rows in where.values():
-            rows.sort(key=self._told.__contains__)
-        found = []
-        for i, x in enumerate(points):
-            rows = where.get(np.asarray(x, asked.dtype).tobytes(), [])
-            if not rows:
-                raise ValueError(f"point {i} is not one of those asked in this generation")
-            found.append(rows.pop(0) if len(rows) > 1 else rows[0])
-        return found
 
     def _tell_rows(self, pairs: list[tuple[int, Any]]) -> None:
         generation = self._pending()
@@ -601,11 +564,22 @@ class EvolutionStrategy(Configurable, ABC):
                 f"common_random_numbers={self.common_random_numbers!r}: take 'generation', 'pair' "
                 "or None"
             )
+        if self.sampler is not None and not hasattr(self.sampler, "with_sigma"):
+            raise TypeError(f"sampler={self.sampler!r}: take Isotropic, LowRank or None")
         if self.sampler is not None and self.sampler.n != n:
             raise ValueError(f"sampler is for {self.sampler.n} coordinates, but x0 has {n}")
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_points": None}  # made again from the generation
+        state = self.__dict__ | {"_points": None}  # made again from the generation
+        if "_begun" in state:  # clocks differ between processes: elapsed seconds do not
+            state["_begun"] = time.perf_counter() - self._begun
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if "_begun" in state:
+            self._begun = time.perf_counter() - state["_begun"]
+            self.x_.flags.writeable = self.gradient_.flags.writeable = False
 
 
 def _is_finite(x: Array) -> bool:

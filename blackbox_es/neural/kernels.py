@@ -33,6 +33,9 @@ GROUP = 16  # pairs whose X a are computed together
 TILE = 8  # inputs added up in registers between two visits to an output
 ALIGNMENT = 64  # bytes, the widest register: no load or store straddles two cache lines
 
+# Not an int, of whose type Numba would compile a version of its own.
+LAYER = np.intp(-1)
+
 RELU, TANH, LOGISTIC, IDENTITY, STEP, SIGN = range(6)
 ACTIVATION_CODES = {
     "relu": RELU,
@@ -56,9 +59,8 @@ class Places(NamedTuple):
 
     examples: int  # D rows: X transposed
     targets: int  # T
-    shared: int  # N1: X W + bias of the first layer
-    guides: int  # k N1: the same for each row of the subspace
-    projected: int  # GROUP: X a of some pairs
+    shared: int  # (1 + k) N1: X W + bias of the first layer, with theta and each of the subspace
+    projected: int  # GROUP: X a of some pairs; or K: X E + c of one pair if there is no hidden layer
     line: int  # 1: h a of a deeper layer
     hidden: int  # widest layer: h
     linear: int  # widest layer: h W + bias, and finally the raw outputs
@@ -69,14 +71,17 @@ class Places(NamedTuple):
 class Task(NamedTuple):
     """What a call computes, from what and where. Flat arrays of one dtype unless said."""
 
-    sizes: Array  # (L + 1,) int64
+    fan_in: Array  # (L,) int64
+    fan_out: Array  # (L,) int64
+    first_parameter: Array  # (L,) int64: where the layer is in theta
+    first_factor: Array  # (L,) int64: where the layer is in the signs of a pair
     activation: int
     loss: int
-    parameters: Array  # theta, then room for the largest layer, perturbed
+    parameters: Array  # theta, the k rows of the subspace, room for the largest layer, perturbed
+    n_parameters: int
     scale: Any  # scalar of that dtype
     signs: Array  # (P, F)
     coefs: Array  # (P, k)
-    subspace: Array  # (k, n)
     X: Array  # (M, D), not flat
     targets: Array  # (M, T), not flat: labels or regression targets
     weights: Array  # (M,) float64, or empty for weights of one
@@ -140,19 +145,24 @@ def _task(
     starts: Array,
     batch: int,
 ) -> Task:
+    fan_in, fan_out = np.array(network.shapes).T.copy()
     at = _places(network, len(subspace), targets.shape[1])
     largest = max((fan_in + 1) * fan_out for fan_in, fan_out in network.shapes)
-    parameters = _aligned(theta.size + largest, theta.dtype)
+    parameters = _aligned(theta.size + subspace.size + largest, theta.dtype)
     parameters[: theta.size] = theta
+    parameters[theta.size : -largest] = subspace.ravel()
     return Task(
-        sizes=np.array(network.layer_sizes),
+        fan_in=fan_in,
+        fan_out=fan_out,
+        first_parameter=np.cumsum((fan_in + 1) * fan_out) - (fan_in + 1) * fan_out,
+        first_factor=np.cumsum(fan_in + 2 * fan_out) - (fan_in + 2 * fan_out),
         activation=ACTIVATION_CODES[network.activation],
         loss=NO_LOSS,
         parameters=parameters,
+        n_parameters=theta.size,
         scale=theta.dtype.type(scale),
         signs=signs.ravel(),
         coefs=coefs.ravel(),
-        subspace=subspace.ravel(),
         X=X,
         targets=np.ascontiguousarray(targets),
         weights=np.empty(0),
@@ -168,8 +178,9 @@ def _task(
 
 def _places(network: Network, n_guides: int, n_targets: int) -> Places:
     first, widest = network.layer_sizes[1], max(network.layer_sizes[1:])
+    projected = GROUP if len(network.shapes) > 1 else first
     n_rows = (
-        network.layer_sizes[0], n_targets, first, n_guides * first, GROUP, 1, widest, widest, TILE,
+        network.layer_sizes[0], n_targets, (1 + n_guides) * first, projected, 1, widest, widest, TILE,
     )
     return Places(*(sum(n_rows[:i]) for i in range(len(n_rows) + 1)))
 
@@ -185,6 +196,7 @@ def _aligned(n: int, dtype: npt.DTypeLike) -> Array:
 def evaluate(task):  # type: ignore[no-untyped-def]
     """Losses or raw outputs of both halves of all pairs, written to the arrays of the task."""
     n_pairs = len(task.starts)
+    group = GROUP if len(task.fan_in) > 1 else 1
     first = 0
     while first < n_pairs:
         last = first + 1
@@ -194,93 +206,79 @@ def evaluate(task):  # type: ignore[no-untyped-def]
             count = min(BLOCK, task.batch - row)
             _load(task, task.starts[first] + row, count)
             for pair in range(first, last):
-                member = (pair - first) % GROUP
-                if member == 0 and len(task.sizes) > 2:
-                    _project(task, pair, min(GROUP, last - pair))
+                member = (pair - first) % group
+                if member == 0:
+                    _project(task, pair, min(group, last - pair))
                 for half in range(2):
                     _forward(task, pair, member, half)
-                    if task.loss == NO_LOSS:
-                        _store(task.outputs, half, pair, row, count, task.rows, task.at.linear)
-                    else:
-                        _losses(task.rows, task.at.values, task.at.linear, task.at.targets, task.loss, task.sizes[-1])
-                        task.losses[half, pair] += _total(task.rows, task.at.values, task.row_weights, count)
+                    _finish(task, pair, half, row, count)
         first = last
 
 
 @inline()
 def _load(task, first, count):  # type: ignore[no-untyped-def]
     """A block of examples, and what all pairs share of its first layer."""
-    rows, at = task.rows, task.at
-    n_in, n_out = task.sizes[0], task.sizes[1]
+    rows, at, n = task.rows, task.at, task.n_parameters
+    n_in, n_out = task.fan_in[0], task.fan_out[0]
     _transpose(rows, at.examples, at.values, task.X, first, count)
     _copy(rows, at.targets, task.row_weights, task.targets, task.weights, first, count)
-    _affine(rows, at.shared, at.examples, task.parameters, 0 * n_in, n_in, n_out)
-    n_guides = (at.projected - at.guides) // n_out
-    for g in range(n_guides):
-        start = len(task.subspace) // n_guides * g
-        _affine(rows, at.guides + g * n_out, at.examples, task.subspace, start, n_in, n_out)
+    for g in range(1 + len(task.coefs) // len(task.starts)):
+        _product(rows, at.shared + g * n_out, at.examples, task.parameters, g * n, n_in, n_out, LAYER)
 
 
 @inline()
 def _project(task, pair, count):  # type: ignore[no-untyped-def]
-    """X a for `count` pairs."""
-    rows, at, n_in = task.rows, task.at, task.sizes[0]
+    """X a for `count` pairs, or X E + c for one pair of a model without hidden layers."""
     n_factors = len(task.signs) // len(task.starts)
-    rows[at.projected * BLOCK : (at.projected + GROUP) * BLOCK] = 0
-    _add_product(rows, at.projected, at.examples, task.signs, pair * n_factors, n_in, count, np.intp(1), n_factors)
+    n_out, stride = count, n_factors
+    if len(task.fan_in) == 1:
+        n_out, stride = task.fan_out[0], LAYER
+    _product(task.rows, task.at.projected, task.at.examples, task.signs, pair * n_factors, task.fan_in[0], n_out, stride)
 
 
 @inline()
 def _forward(task, pair, member, half):  # type: ignore[no-untyped-def]
     """The raw outputs of one half of a pair for a block of examples, left in at.linear."""
-    sizes, at, rows, parameters = task.sizes, task.at, task.rows, task.parameters
-    signs, coefs, subspace = task.signs, task.coefs, task.subspace
-    n_pairs = len(task.starts)
-    k = len(coefs) // n_pairs
+    at, rows, parameters, signs = task.at, task.rows, task.parameters, task.signs
+    n_pairs, n_layers = len(task.starts), len(task.fan_in)
+    k = len(task.coefs) // n_pairs
     sign = rows.dtype.type(1 - 2 * half)
     step = sign * task.scale
-    n_layers = len(sizes) - 1
-    n_in, n_out = sizes[0], sizes[1]
-    factors = pair * (len(signs) // n_pairs)
-    own = len(parameters)
-    for layer in range(n_layers):
-        own -= 0
-    n_parameters = 0
-    for layer in range(n_layers):
-        n_parameters += (sizes[layer] + 1) * sizes[layer + 1]
-    if n_layers == 1:
-        _affine(rows, at.hidden, at.examples, signs, factors, n_in, n_out)
-        _move(rows, at.linear * BLOCK, rows, at.shared * BLOCK, rows, at.hidden * BLOCK, step, n_out * BLOCK)
-        _add_guides(rows, at.linear * BLOCK, rows, at.guides * BLOCK, n_out * BLOCK, coefs, pair * k, k, sign, n_out * BLOCK)
-        return
+    n_in, n_out = task.fan_in[0], task.fan_out[0]
+    pair_factors = pair * (len(signs) // n_pairs)
     base = at.shared
-    if k > 0:
+    if k > 0 or n_layers == 1:
         base = at.linear
-        rows[base * BLOCK : (base + n_out) * BLOCK] = rows[at.shared * BLOCK : (at.shared + n_out) * BLOCK]
-        _add_guides(rows, base * BLOCK, rows, at.guides * BLOCK, n_out * BLOCK, coefs, pair * k, k, sign, n_out * BLOCK)
-    _rank_one(rows, at.hidden, base, at.projected + member, signs, factors + n_in, step, task.activation, n_out)
-    start = 0
+        n = n_out * BLOCK
+        _perturb(rows, base * BLOCK, at.shared * BLOCK, n, n, rows, at.projected * BLOCK, n if n_layers == 1 else 0, step, task.coefs, pair * k, k, sign)
+    if n_layers > 1:
+        _rank_one(rows, at.hidden, base, at.projected + member, signs, pair_factors + n_in, step, task.activation, n_out)
     for layer in range(1, n_layers):
-        factors += n_in + 2 * n_out
-        start += (n_in + 1) * n_out
-        n_in, n_out = sizes[layer], sizes[layer + 1]
-        size = (n_in + 1) * n_out
-        if layer < n_layers - 1:
-            w = start
-            if k > 0:
-                w = n_parameters
-                parameters[w : w + size] = parameters[start : start + size]
-                _add_guides(parameters, w, subspace, start, n_parameters, coefs, pair * k, k, sign, size)
-            rows[at.line * BLOCK : (at.line + 1) * BLOCK] = 0
-            one = np.intp(1)
-            _add_product(rows, at.line, at.hidden, signs, factors, n_in, one, one, one)
-            _affine(rows, at.linear, at.hidden, parameters, w, n_in, n_out)
+        n_in, n_out = task.fan_in[layer], task.fan_out[layer]
+        own, factors = task.first_parameter[layer], pair_factors + task.first_factor[layer]
+        last = layer == n_layers - 1
+        if k > 0 or last:
+            n = (n_in + 1) * n_out
+            base = own
+            own = (1 + k) * task.n_parameters
+            _perturb(parameters, own, base, task.n_parameters, n, signs, factors, n if last else 0, step, task.coefs, pair * k, k, sign)
+        _product(rows, at.linear, at.hidden, parameters, own, n_in, n_out, LAYER)
+        if not last:
+            _product(rows, at.line, at.hidden, signs, factors, n_in, np.intp(1), n_in)
             _rank_one(rows, at.hidden, at.linear, at.line, signs, factors + n_in, step, task.activation, n_out)
-        else:
-            w = n_parameters
-            _move(parameters, w, parameters, start, signs, factors, step, size)
-            _add_guides(parameters, w, subspace, start, n_parameters, coefs, pair * k, k, sign, size)
-            _affine(rows, at.linear, at.hidden, parameters, w, n_in, n_out)
+
+
+@inline()
+def _finish(task, pair, half, row, count):
+    rows, at = task.rows, task.at
+    n_out = task.fan_out[-1]
+    if task.loss == NO_LOSS:
+        for e in range(count):
+            for j in range(n_out):
+                task.outputs[half, pair, row + e, j] = rows[(at.linear + j) * BLOCK + e]
+    else:
+        _losses(rows, at.values, at.linear, at.targets, task.loss, n_out)
+        task.losses[half, pair] += _total(rows, at.values, task.row_weights, count)
 
 
 @jit()
@@ -334,25 +332,13 @@ def _copy(rows, out, row_weights, targets, weights, first, count):  # type: igno
         row_weights[e] = weights[first + e] if len(weights) > 0 else 1.0
 
 
-@jit()
-def _store(outputs, half, pair, row, count, rows, raw):  # type: ignore[no-untyped-def]
-    for e in range(count):
-        for j in range(outputs.shape[3]):
-            outputs[half, pair, row + e, j] = rows[(raw + j) * BLOCK + e]
-
-
 @jit(contract=True)
-def _affine(rows, out, x, parameters, start, n_in, n_out):  # type: ignore[no-untyped-def]
-    """out = x W + b, with the parameters of a layer at `start`."""
+def _product(rows, out, x, weights, start, n_in, n_out, stride):  # type: ignore[no-untyped-def]
+    """out[j] = sum_i weights[start + j * stride + i] x[i], or x W + b for a LAYER at `start`."""
+    down, right = (n_out, 1) if stride == LAYER else (1, stride)
     for j in range(n_out):
-        rows[(out + j) * BLOCK : (out + j + 1) * BLOCK] = parameters[start + n_in * n_out + j]
-    # np.intp(1) is not a literal 1, for which the product would be compiled once more
-    _add_product(rows, out, x, parameters, start, n_in, n_out, n_out, np.intp(1))
-
-
-@jit(contract=True)
-def _add_product(rows, out, x, weights, start, n_in, n_out, down, right):  # type: ignore[no-untyped-def]
-    """out[j] += sum_i weights[start + i * down + j * right] x[i]."""
+        b = weights[start + n_in * n_out + j] if stride == LAYER else rows.dtype.type(0)
+        rows[(out + j) * BLOCK : (out + j + 1) * BLOCK] = b
     whole = n_in - n_in % TILE
     for i in range(0, whole, TILE):
         tile = rows[(x + i) * BLOCK : (x + i + TILE) * BLOCK]
@@ -401,22 +387,23 @@ def _add_tile_1(out, x, v, down):  # type: ignore[no-untyped-def]
 
 
 @jit(contract=True)
-def _move(out, o, base, b, moves, m, step, n):  # type: ignore[no-untyped-def]
-    """out = base + step * moves, for n numbers from o, b and m on."""
-    out, base, moves = out[o : o + n], base[b : b + n], moves[m : m + n]
-    for i in range(n):
-        out[i] = base[i] + step * moves[i]
-
-
-@jit(contract=True)
-def _add_guides(out, o, guides, first, stride, coefs, c, k, sign, n):  # type: ignore[no-untyped-def]
-    """out += sign * sum_g coefs[g] guides[g]."""
-    out = out[o : o + n]
+def _perturb(numbers, out, base, stride, n, moves, move, n_moves, step, coefs, c, k, sign):
+    """out = base + step * moves + sign * sum_g coefs[g] guides[g], guides lying behind base."""
+    o = numbers[out : out + n]
+    z = numbers[base : base + n]
+    if n_moves == 0:
+        for i in range(n):
+            o[i] = z[i]
+    else:
+        m = moves[move : move + n]
+        for i in range(n):
+            o[i] = z[i] + step * m[i]
     for g in range(k):
-        guide = guides[first + g * stride : first + g * stride + n]
+        base += stride
+        guide = numbers[base : base + n]
         coef = sign * coefs[c + g]
         for i in range(n):
-            out[i] += coef * guide[i]
+            o[i] += coef * guide[i]
 
 
 @jit(contract=True)
@@ -487,9 +474,9 @@ def _log_loss(v, raw, label, n_out):  # type: ignore[no-untyped-def]
     """log sum_k exp(raw_k - raw_y), of full relative accuracy however small it is."""
     zero, one = raw.dtype.type(0), raw.dtype.type(1)
     v[:BLOCK] = zero
-    v[BLOCK : 2 * BLOCK] = raw[:BLOCK]  # the largest output
-    v[2 * BLOCK : 3 * BLOCK] = raw[:BLOCK]  # that of the class
-    for k in range(1, n_out):
+    v[BLOCK : 2 * BLOCK] = raw.dtype.type(-np.inf)  # the largest output
+    v[2 * BLOCK :] = zero  # that of the class
+    for k in range(n_out):
         z = raw[k * BLOCK : (k + 1) * BLOCK]
         y = raw.dtype.type(k)
         for e in range(BLOCK):
@@ -521,10 +508,9 @@ def _squared_error(v, raw, targets, n_out):  # type: ignore[no-untyped-def]
 def _zero_one(v, raw, label, n_out):  # type: ignore[no-untyped-def]
     """0 where the first of the largest outputs is that of the class; with one output, raw > 0."""
     zero, one = raw.dtype.type(0), raw.dtype.type(1)
-    v[BLOCK : 2 * BLOCK] = raw[:BLOCK]  # the largest output
-    v[2 * BLOCK : 3 * BLOCK] = zero  # its class
-    if n_out == 1:
-        v[BLOCK : 2 * BLOCK] = zero  # of class 0, which has no output
+    # the largest output so far; class 0 has none if there is only one, that of class 1
+    v[BLOCK : 2 * BLOCK] = zero if n_out == 1 else raw.dtype.type(-np.inf)
+    v[2 * BLOCK :] = zero  # its class
     for k in range(n_out):
         z = raw[k * BLOCK : (k + 1) * BLOCK]
         y = raw.dtype.type(max(k, 2 - n_out))

@@ -113,7 +113,7 @@ class NetworkObjective:
             sampler = sampler.full_space()
         if not isinstance(sampler, LowRank):
             raise TypeError(f"a network is perturbed by LowRank noise, not by {sampler!r}")
-        population = {
+        population: dict[str, Any] = {
             "network": self.network,
             "theta": generation.center,
             "scale": sampler.scale,

@@ -27,6 +27,9 @@ class Penalized(Optimizer):
         """That of the optimizer."""
         return resolve(self.optimizer).learning_rate
 
+    def _check(self) -> None:
+        resolve(self.optimizer).check()
+
     def init(self, x: Array) -> State:
         """The state of the optimizer."""
         return resolve(self.optimizer).init(x)

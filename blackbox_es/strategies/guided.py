@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,7 @@ class GuidedES(EvolutionStrategy):
 
     def _start(self, n: int) -> None:
         check_count("n_guides", self.n_guides)
-        if not (isinstance(self.alpha, (int, float)) and 0.0 <= self.alpha <= 1.0):
+        if not (isinstance(self.alpha, Real) and 0.0 <= self.alpha <= 1.0):
             raise ValueError(f"alpha={self.alpha!r}: expected a number between 0 and 1")
         self.n_surrogate_rejected_ = 0
         self.surrogate_quality_ = 0.0
@@ -140,7 +141,7 @@ class GuidedES(EvolutionStrategy):
         if columns.shape[1] > 1:
             self._guides.clear()  # given at once: these are all of them
         units = [unit_guide(column) for column in columns.T] or [None]
-        if all(unit is None for unit in units):
+        if any(unit is None for unit in units):
             self.n_surrogate_rejected_ += 1
             if self.n_iter_ > 0:  # at first there may be no estimate yet to guide by
                 self._warn_once(
