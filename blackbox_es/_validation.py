@@ -140,7 +140,6 @@ def _as_real(value: Any, where: str) -> Array:
     except ValueError as error:  # ragged
         raise ValueError(f"{where} is no array: {error}") from None
     if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"{where} is {value!r} of type {type(value).__name__}: expected real numbers"
-        )
+        what = f"of dtype {array.dtype}" if isinstance(value, np.ndarray) else repr(value)
+        raise TypeError(f"{where} is {what}, a {type(value).__name__}: expected real numbers")
     return array

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,9 +33,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         run: Callable[..., None] = arguments.run
         run(arguments)
     except KeyboardInterrupt:
-        print("\ninterrupted")
+        print("\ninterrupted", file=sys.stderr)
         return 130
+    except OSError as error:  # no data, no room for the figure: the message says what to do
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def integer(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
+        return int(text)
+
+    return integer
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    return value
+
+
+def _threads(text: str) -> int:
+    if int(text) == 0:
+        raise argparse.ArgumentTypeError("0 threads: take 1 or more, or -1 for all cores")
+    return int(text)
+
+
+def _figure(text: str) -> Path:
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path.parent}")
+    return path
 
 
 # -- mnist -----------------------------------------------------------------------------------------
@@ -54,9 +88,9 @@ def _add_mnist(commands: Any) -> None:
         "strategies, without a gradient, and test it on the other 10,000.",
     )
     parser.add_argument(
-        "--budget", type=_positive, default=90.0, metavar="SECONDS", help="training time (90)"
+        "--budget", type=_seconds, default=90.0, metavar="SECONDS", help="training time (90)"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=_at_least(0), default=0)
     parser.add_argument(
         "--dataset",
         choices=("mnist", "digits"),
@@ -64,18 +98,11 @@ def _add_mnist(commands: Any) -> None:
         help="digits: scikit-learn's 1,797 digits of 8x8 pixels, no download",
     )
     parser.add_argument("--raw", action="store_true", help="pixels, without PCA in front")
-    parser.add_argument("--hidden", type=int, nargs="+", default=[64], metavar="UNITS")
-    parser.add_argument("--n-jobs", type=int, default=-1, help="threads (all cores)")
+    parser.add_argument("--hidden", type=_at_least(1), nargs="+", default=[64], metavar="UNITS")
+    parser.add_argument("--n-jobs", type=_threads, default=-1, help="threads (all cores)")
     parser.add_argument("--data-home", type=Path, help="where MNIST is kept")
-    parser.add_argument("--out", type=Path, default=Path("mnist.png"), help="the figure")
+    parser.add_argument("--out", type=_figure, default=Path("mnist.png"), help="the figure")
     parser.set_defaults(run=_mnist)
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
 
 
 def _mnist(arguments: argparse.Namespace) -> None:
@@ -170,10 +197,10 @@ def _add_quadratic(commands: Any) -> None:
         "with the settings of the authors' notebooks and with tuned ones, one antithetic pair an "
         "iteration (Maheswaranathan et al. 2019, figure 1b).",
     )
-    parser.add_argument("--iterations", type=int, default=10_000, metavar="N")
-    parser.add_argument("--seed", type=int, default=0, help="of the search")
-    parser.add_argument("--problem-seed", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("quadratic.png"), help="the figure")
+    parser.add_argument("--iterations", type=_at_least(1), default=10_000, metavar="N")
+    parser.add_argument("--seed", type=_at_least(0), default=0, help="of the search")
+    parser.add_argument("--problem-seed", type=_at_least(0), default=2)
+    parser.add_argument("--out", type=_figure, default=Path("quadratic.png"), help="the figure")
     parser.set_defaults(run=_quadratic)
 
 

@@ -113,7 +113,10 @@ class SurrogateQuality:
         memory : float
             Number of pairs after which a pair counts 1/e.
         """
-        y2 = differences * differences
+        with np.errstate(over="ignore", invalid="ignore"):
+            y2 = differences * differences
+        if not np.isfinite(y2.sum()):  # too large to be squared: tells nothing of the rest
+            return self
         excess = np.einsum("pk,pk->p", latent, latent, dtype=np.float64) - latent.shape[1]
         keep = math.exp(-len(y2) / memory)
         return SurrogateQuality(

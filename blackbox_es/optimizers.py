@@ -81,6 +81,7 @@ class SGD(Optimizer):
         return (np.zeros_like(x),) if self.momentum else ()
 
     def step(self, x: Array, gradient: Array, state: State, rate: float) -> tuple[Array, State]:
+        rate = float(rate)  # NumPy's float64 would make float64 of float32
         if not state:
             return x - rate * gradient, state
         (velocity,) = state
@@ -183,14 +184,19 @@ class ClipUp(Optimizer):
     def step(self, x: Array, gradient: Array, state: State, rate: float) -> tuple[Array, State]:
         (velocity,) = state
         velocity *= float(self.momentum)
-        length = float(np.linalg.norm(gradient))
+        length = _length(gradient)
         if length > 0.0:
             velocity += gradient * (rate / length)
         limit = 2.0 * rate if self.max_speed is None else float(self.max_speed)
-        speed = float(np.linalg.norm(velocity))
+        speed = _length(velocity)
         if speed > limit:
             velocity *= limit / speed
         return x - velocity, state
+
+
+def _length(x: Array) -> float:
+    # Not by BLAS, whose sum depends on the number of its threads.
+    return math.sqrt(float(np.sum(x * x, dtype=np.float64)))
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "clipup": ClipUp}

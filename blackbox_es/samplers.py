@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es import noise
+from blackbox_es._products import gram, mix, outer_sum
 from blackbox_es.noise import Key, Range
 
 Array = npt.NDArray[Any]
@@ -173,24 +174,24 @@ class LowRank:
         d = np.concatenate([*moves, *layers[-1]], axis=1)
         d *= self.scale
         if offset is not None:
-            coefs, rows = offset
-            d += coefs @ rows
+            d += mix(*offset)
         return np.stack([center + d, center - d])
 
     def combine(
         self, weights: Array, key: Key, dtype: npt.DTypeLike, offset: Offset | None = None
     ) -> Array:
-        """``sum_p weights[p] d_p + coefs @ rows``: matrix products of factors, in float64."""
+        """``sum_p weights[p] d_p + coefs @ rows``, summed in float64 in the order of the pairs."""
         total = np.zeros(self.n)
         for start in range(0, weights.size, _PAIRS_AT_ONCE):
-            w = weights[start : start + _PAIRS_AT_ONCE]
-            layers = self.split(self.factors(key, (start, start + w.size), np.float64))
-            moves = [part for a, b, c in layers[:-1] for part in ((a.T * w) @ b, w @ c)]
-            total += np.concatenate([np.ravel(m) for m in (*moves, *(w @ e for e in layers[-1]))])
+            w = weights[start : start + _PAIRS_AT_ONCE, None]
+            layers = self.split(self.factors(key, (start, start + len(w)), np.float64))
+            moves = [part for a, b, c in layers[:-1] for part in (outer_sum(w * a, b), mix(w.T, c))]
+            moves += [mix(w.T, part) for part in layers[-1]]
+            total += np.concatenate([move.ravel() for move in moves])
         total *= self.scale
         if offset is not None:
             coefs, rows = offset
-            total += coefs @ rows
+            total += mix(coefs[None], rows.astype(np.float64))[0]
         return total.astype(dtype, copy=False)
 
 
@@ -199,7 +200,7 @@ _PAIRS_AT_ONCE = 256  # bounds the memory for factors; fixed, so that the sums k
 
 def _outer(a: Array, b: Array) -> Array:
     """The outer products of the rows, raveled."""
-    return np.asarray(a[:, :, None] * b[:, None, :]).reshape(len(a), -1)
+    return np.asarray(a[:, :, None] * b[:, None, :]).reshape(len(a), a.shape[1] * b.shape[1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -253,7 +254,7 @@ class Guided:
 
     def combine(self, weights: Array, key: Key, dtype: npt.DTypeLike) -> Array:
         """``sum_p weights[p] d_p``."""
-        coefs = weights @ self.coefs(key, (0, weights.size), np.float64)
+        coefs = mix(weights[None], self.coefs(key, (0, weights.size), np.float64))[0]
         return self.full_space().combine(weights, key, dtype, (coefs, self.rows))
 
 
@@ -269,7 +270,7 @@ def unit_guide(guide: Array) -> Array | None:
     if not (0.0 < largest < np.inf):
         return None
     unit = guide / largest
-    return np.asarray(unit / np.linalg.norm(unit))
+    return np.asarray(unit / math.sqrt(float(np.sum(unit * unit, dtype=np.float64))))
 
 
 def orthonormal_rows(guides: Iterable[Array], dtype: npt.DTypeLike) -> Array:
@@ -296,7 +297,7 @@ def orthonormal_rows(guides: Iterable[Array], dtype: npt.DTypeLike) -> Array:
     """
     rows = np.array(list(guides), np.float64)
     for _ in range(2 if len(rows) > 1 else 0):
-        values, vectors = np.linalg.eigh(rows @ rows.T)
+        values, vectors = np.linalg.eigh(gram(rows))
         keep = values > _PARALLEL * values[-1]
-        rows = (vectors[:, keep] / np.sqrt(values[keep])).T @ rows
+        rows = mix((vectors[:, keep] / np.sqrt(values[keep])).T, rows)
     return rows.astype(dtype, copy=False)

@@ -29,7 +29,9 @@ class Linear:
 
     def __call__(self, t: int) -> float:
         """Value at generation ``t``."""
-        return self.start + (self.stop - self.start) * min(t / self.n_steps, 1.0)
+        if t >= self.n_steps:
+            return self.stop
+        return self.start + (self.stop - self.start) * (t / self.n_steps)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Exponential:
 
 @dataclass(frozen=True)
 class Cosine:
-    """``stop + (start - stop) (1 + cos(pi min(t / n_steps, 1))) / 2``.
+    """``stop + (start - stop) (1 + cos(pi t / n_steps)) / 2``, then ``stop``.
 
     Examples
     --------
@@ -66,8 +68,10 @@ class Cosine:
 
     def __call__(self, t: int) -> float:
         """Value at generation ``t``."""
-        cosine = math.cos(math.pi * min(t / self.n_steps, 1.0))
-        return self.stop + (self.start - self.stop) * (1.0 + cosine) / 2.0
+        if t >= self.n_steps:
+            return self.stop
+        fraction = math.sin(math.pi / 2.0 * (t / self.n_steps)) ** 2
+        return self.start + (self.stop - self.start) * fraction
 
 
 def value_at(rate: float | Schedule, t: int) -> float:

@@ -27,8 +27,11 @@ def standardized(values: Array) -> Array:
 
     All values equal give utilities of zero.
     """
-    std = values.std()
-    return np.asarray((values - values.mean()) / std) if std > 0.0 else np.zeros_like(values)
+    if values.size == 0 or (values == values[0, 0]).all():  # rounding would leave a tiny std
+        return np.zeros_like(values)
+    centered = values - values.mean()
+    centered /= np.abs(centered).max()  # so that no square is out of range
+    return np.asarray(centered / centered.std())
 
 
 def centered_ranks(values: Array) -> Array:
@@ -60,8 +63,7 @@ def nes(values: Array) -> Array:
 def _by_rank(values: Array, utilities: Array) -> Array:
     """``utilities[k]`` for the k-th smallest value, their mean where values are equal."""
     _, rank, count = np.unique(values.ravel(), return_inverse=True, return_counts=True)
-    ends = np.cumsum(count)
-    sums = np.diff(np.concatenate([[0.0], np.cumsum(utilities)])[np.concatenate([[0], ends])])
+    sums = np.add.reduceat(utilities, np.cumsum(count) - count)
     return np.asarray((sums / count)[rank].reshape(values.shape))
 
 

@@ -58,7 +58,9 @@ class NetworkObjective:
         executor: Executor | None = None,
     ) -> None:
         self.network, self.loss = network, loss
-        self.X, self.sample_weight = X, sample_weight
+        # Numba compiles again for read-only arrays: copy those.
+        self.X = np.require(X, requirements=("C", "W"))
+        self.sample_weight = sample_weight
         self.y = y.astype(X.dtype, copy=False) if y.ndim == 2 else y
         self.batch_size = min(batch_size, len(X))
         self.executor = executor

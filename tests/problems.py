@@ -1,0 +1,86 @@
+"""Tiny objectives, and the ways through a search that the tests compare bit for bit."""
+
+import numpy as np
+
+from blackbox_es.strategies import STRATEGIES
+
+X0 = np.array([0.5, -1.0, 2.0])
+
+
+def bowl(x):
+    """A quadratic of three coordinates with the same bits for a point and for rows of points."""
+    a, b, c = x[..., 0] - 1, x[..., 1], x[..., 2]
+    return a * a + 2 * b * b + c * c / 2 + 1
+
+
+def slope(x):
+    """A biased gradient of `bowl`."""
+    return np.array([2 * x[0] - 1.5, 4 * x[1] - 0.3, x[2] + 0.2])
+
+
+def make(name, **options):
+    """A strategy of the registry with a short budget."""
+    return STRATEGIES[name](**{"n_pairs": 3, "max_iter": 5, "random_state": 7, **options})
+
+
+def vanilla(**options):
+    """The plainest strategy, with four pairs."""
+    return make("vanilla-es", **{"n_pairs": 4, "max_iter": 3, "random_state": 1, **options})
+
+
+def step(values, **options):
+    """`vanilla` after one generation that was told these values."""
+    es = vanilla(**options).start(X0)
+    es.tell(es.ask(), values)
+    return es
+
+
+def surrogate_of(es):
+    """A surrogate for the strategies that take one."""
+    return slope if es._takes_surrogate else None
+
+
+def fit(es, objective=bowl, x0=X0, **options):
+    """One call, with a surrogate where one is taken."""
+    return es.fit(objective, x0, surrogate_of(es), **options)
+
+
+def guide(es):
+    """What to pass to ``ask``."""
+    return slope(es.x_) if es._takes_surrogate else None
+
+
+def loop(es, objective=bowl):
+    """From wherever it is to the end by ask and tell."""
+    while not es.stop_reason_:
+        X = es.ask(guide(es))
+        es.tell(X, [objective(x) for x in X])
+    return es
+
+
+def bits(value):
+    """Something that is equal exactly if the value is the same bit for bit, type included."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, dict):
+        return {key: bits(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [bits(item) for item in value]
+    return repr(value)
+
+
+# What `fit` alone changes, by the evaluation of the final center.
+FINAL = ("fun_", "fun_best_", "n_evaluations_", "n_surrogate_calls_", "n_failed_")
+
+
+def state(es, *, final=True):
+    """The bits of all fitted attributes; without those of the final evaluation if not ``final``."""
+    fitted = {name: bits(value) for name, value in vars(es).items() if name[-1] == "_" != name[0]}
+    fitted["x_best_"] = bits(es.x_best_)
+    skipped = () if final else (*FINAL, "x_best_")
+    return {name: value for name, value in fitted.items() if name not in skipped}
+
+
+def snapshot(es):
+    """The bits of everything an object holds, private or not."""
+    return {name: bits(value) for name, value in vars(es).items()}

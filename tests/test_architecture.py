@@ -1,0 +1,150 @@
+"""The rooms of the package: what may import what, what costs nothing, what is public."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import blackbox_es
+
+ROOT = Path(blackbox_es.__file__).parent
+
+# A module imports only from rows above its own, or from its own room.
+ROWS = [
+    {"_jit", "_config", "_points", "_progress", "_validation"},
+    {"noise", "shaping", "schedules", "diagnostics", "checkpoint", "_products"},
+    {"samplers", "optimizers"},
+    {"generation"},
+    {"evaluation", "_codec"},
+    {"strategy"},
+    {"strategies"},
+    {"_minimize", "neural", "unrolled", "problems"},
+    {"testing", "plotting", "datasets"},
+    {"__init__"},
+    {"cli"},  # a user of the package like any other
+    {"__main__"},
+]
+ROW = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
+SOURCES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): ast.parse(path.read_text("utf-8"))
+    for path in sorted(ROOT.rglob("*.py"))
+}
+
+
+def imports(tree):
+    """The modules of the package that a module imports, anywhere in its code."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name.split(".")[1:] for name in names if name.split(".")[0] == "blackbox_es")
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_imports_only_from_rows_above(module):
+    """A module imports from its own room and from rows above its own."""
+    room = module.split(".")[0]
+    assert room in ROW, f"{room} has no row: give it one"
+    for path in imports(SOURCES[module]):
+        used = path[0] if path and path[0] in ROW else "__init__"
+        assert used == room or ROW[used] < ROW[room], f"{module} imports {'.'.join(path)}"
+
+
+def run(code):
+    """What a fresh interpreter prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, check=True, cwd=ROOT.parent, timeout=60,
+    )  # fmt: skip
+    return done.stdout.split()
+
+
+HEAVY = ("numba", "scipy", "sklearn", "joblib", "matplotlib", "tqdm", "hypothesis", "pandas")
+
+
+def test_import_is_light():
+    """`import blackbox_es` imports nothing heavy, not even what its names need."""
+    assert not {*HEAVY, "numpy"} & set(run("import blackbox_es, sys; print(*sys.modules)"))
+
+
+def test_a_search_imports_no_more_than_it_needs():
+    """A serial search needs numpy and numba, which imports a little of SciPy, and no more."""
+    code = (
+        "import sys; from blackbox_es import GuidedES; "
+        "GuidedES(max_iter=2).fit(lambda x: x @ x, [1.0, 2.0], lambda x: x); print(*sys.modules)"
+    )
+    loaded = set(run(code))
+    assert {*HEAVY, "numpy"} & loaded <= {"numpy", "numba", "scipy"}
+    assert not {"scipy.optimize", "scipy.special", "scipy.stats"} & loaded
+
+
+def test_public_names_resolve():
+    """`__all__`, `dir` and attribute access agree."""
+    public = {name for name in blackbox_es.__all__ if not name.startswith("__")}
+    assert public >= set(blackbox_es._HOME)
+    assert public <= set(dir(blackbox_es))
+    for name in public:
+        assert getattr(blackbox_es, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = blackbox_es.nothing
+
+
+def test_star_import_gives_the_public_names():
+    """`from blackbox_es import *` gives `__all__` and no more."""
+    code = "import blackbox_es; from blackbox_es import *; print(*globals())"
+    public = {name for name in run(code) if not name.startswith("__")} - {"blackbox_es"}
+    assert public == {name for name in blackbox_es.__all__ if not name.startswith("__")}
+
+
+def test_type_checkers_see_the_public_names():
+    """What is imported for type checkers is what is imported lazily, from the same homes."""
+    seen = {
+        alias.asname: node.module
+        for node in ast.walk(SOURCES["__init__"])
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("blackbox_es")
+        for alias in node.names
+    }
+    assert seen == {name: f"blackbox_es.{home}" for name, home in blackbox_es._HOME.items()}
+
+
+def test_one_compiler_decorator():
+    """Only `_jit` knows numba, so that flags and cache are decided once."""
+    users = {
+        module
+        for module, tree in SOURCES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and "numba" in ast.unparse(node)
+    }
+    assert users <= {"_jit"}
+
+
+def test_no_global_randomness():
+    """Nothing calls NumPy's global generator or Python's."""
+    calls = [
+        (module, ast.unparse(node))
+        for module, tree in SOURCES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node.value) in {"np.random", "numpy.random", "random"}
+        and node.attr not in {"Generator", "RandomState", "default_rng"}
+    ]
+    assert not calls
+
+
+def test_the_estimator_is_written_once():
+    """beta is divided by what makes a sum a gradient in `generation` and nowhere else."""
+    homes = {
+        module
+        for module, tree in SOURCES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Div)
+        and ast.unparse(node.left) == "beta"
+    }
+    assert homes == {"generation"}

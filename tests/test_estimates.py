@@ -1,0 +1,250 @@
+"""The antithetic estimate: ``E[g] = beta Sigma grad f``, and nothing else comes in.
+
+Directions that form an orthonormal design take the place of the expectation, so that the law
+holds to rounding. Each law is a function of the estimator, so that wrong ones can be shown to fail.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blackbox_es import shaping
+from blackbox_es.generation import Generation
+from blackbox_es.samplers import Guided, Isotropic, LowRank, orthonormal_rows
+
+EPS = np.finfo(float).eps
+few = settings(deadline=None, max_examples=30, derandomize=True)
+N = LowRank(((3, 4), (4, 2))).n
+ROWS = orthonormal_rows([g / np.linalg.norm(g) for g in np.eye(2, N) + 0.1], float)
+SAMPLERS = {
+    "isotropic": Isotropic(N, 0.3),
+    "low rank": LowRank(((3, 4), (4, 2)), 0.3),
+    "guided": Guided(Isotropic(N, 0.3), ROWS, 0.4),
+    "guided low rank": Guided(LowRank(((3, 4), (4, 2)), 0.3), ROWS, 0.4),
+}
+every_sampler = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
+
+
+@dataclass(frozen=True)
+class Design:
+    """A sampler of given directions, those of pair p in row p."""
+
+    matrix: np.ndarray
+    sigma: float
+
+    @property
+    def n(self):
+        return self.matrix.shape[1]
+
+    def perturb(self, center, key, pairs):
+        d = self.matrix[slice(*pairs)]
+        return np.stack([center + d, center - d])
+
+    def combine(self, weights, key, dtype):
+        return (weights @ self.matrix[: weights.size]).astype(dtype)
+
+
+def orthonormal_design(n_pairs, sigma, covariance, seed):
+    """P directions with ``sum_p d_p d_p^T / P = sigma^2 covariance``, exactly."""
+    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(n_pairs, len(covariance))))
+    values, vectors = np.linalg.eigh(covariance)
+    return Design(sigma * np.sqrt(n_pairs) * q * np.sqrt(np.abs(values)) @ vectors.T, sigma)
+
+
+def estimate(f, generation, beta=2.0, shape=shaping.raw):
+    """What the package computes from the values of f."""
+    values = np.array([f(x) for x in generation.points()]).reshape(2, -1)
+    weights = shaping.weights(shape, values)
+    return generation.gradient(weights, beta, generation.n_pairs)
+
+
+def generation_at(x, sampler, n_pairs=5, seed=1, index=2):
+    return Generation(np.asarray(x, float), sampler, seed, index, n_pairs)
+
+
+# --- exactly beta Sigma grad f -------------------------------------------------------------------
+
+
+def law_expectation(estimate, *, n=9, k=2, extra_pairs=4, sigma=0.3, alpha=0.4, beta=1.7, seed=0):
+    """``beta Sigma grad f`` for linear f, and for quadratic f whatever its curvature."""
+    rng = np.random.default_rng(seed)
+    rows = np.linalg.qr(rng.normal(size=(n, k)))[0].T
+    covariance = reference.covariance(n, 1.0, alpha, rows)
+    sampler = orthonormal_design(n + extra_pairs, sigma, covariance, seed)
+    x, slope, curvature = rng.normal(size=n), rng.normal(size=n), rng.normal(size=(n, n))
+    generation = generation_at(x, sampler, n + extra_pairs)
+    for h in (np.zeros((n, n)), curvature + curvature.T):
+        found = estimate(lambda y, h=h: 3.0 + slope @ y + y @ h @ y / 2, generation, beta)
+        expected = beta * covariance @ (slope + h @ x)
+        terms = max(3 + np.abs(slope) @ y + y @ np.abs(h) @ y for y in np.abs(generation.points()))
+        rounding = 2 * n * EPS * terms * beta / sigma**2 * np.abs(sampler.matrix).mean(axis=0).max()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=rounding)
+
+
+@few
+@given(n=st.integers(2, 20), k=st.integers(1, 2), extra_pairs=st.integers(0, 9),
+       sigma=st.floats(1e-3, 1e3), alpha=st.sampled_from([0.0, 0.5, 1.0]),
+       beta=st.floats(0.1, 50), seed=st.integers(0, 99))  # fmt: skip
+def test_expectation_is_beta_sigma_gradient(**problem):
+    law_expectation(estimate, **problem)
+
+
+def test_expectation_with_alpha_one_and_beta_n_is_the_gradient():
+    n, slope = 12, np.arange(12.0)
+    sampler = orthonormal_design(n, 0.1, np.eye(n) / n, seed=3)
+    found = estimate(lambda y: slope @ y, generation_at(np.ones(n), sampler, n), beta=n)
+    np.testing.assert_allclose(found, slope, rtol=0, atol=1e-12)
+
+
+def test_estimate_equals_the_reference():
+    x, slope = np.linspace(-1, 1, N), np.arange(float(N))
+    for sampler in SAMPLERS.values():
+        generation = generation_at(x, sampler)
+        plus, _ = generation.pairs(0, 5)
+        expected = reference.antithetic_gradient(
+            lambda y: np.sin(slope @ y), x, plus - x, sampler.sigma, beta=2.0
+        )
+        found = estimate(lambda y: np.sin(slope @ y), generation)
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)
+
+
+def one_sided(f, generation, beta):
+    at_center = f(generation.center)
+    weights = [2 * (f(x) - at_center) for x in generation.pairs(0, generation.n_pairs)[0]]
+    return generation.gradient(np.array(weights), beta, generation.n_pairs)
+
+
+WRONG_ESTIMATES = {
+    "sigma, not sigma^2": lambda f, g, beta: g.sampler.sigma * estimate(f, g, beta),
+    "P, not 2 P": lambda f, g, beta: 2 * estimate(f, g, beta),
+    "sum, not mean": lambda f, g, beta: g.n_pairs * estimate(f, g, beta),
+    "no beta": lambda f, g, beta: estimate(f, g, 1.0),
+    "uphill": lambda f, g, beta: -estimate(f, g, beta),
+    "one-sided differences": one_sided,
+    "a pair missing": lambda f, g, beta: estimate(f, generation_at(g.center, g.sampler, 12), beta),
+    "off center": lambda f, g, beta: estimate(lambda x: f(x + 1e-9), g, beta),
+    "ranks": lambda f, g, beta: estimate(f, g, beta, shaping.centered_ranks),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG_ESTIMATES)
+def test_wrong_estimates_are_found(fault):
+    with pytest.raises(AssertionError):
+        law_expectation(WRONG_ESTIMATES[fault])
+
+
+# --- what must not matter ------------------------------------------------------------------------
+
+
+def rough(x):
+    """A rugged function with steps."""
+    return float(np.sin(50 * x).sum() + np.floor(3 * x).sum())
+
+
+def whole(x):
+    """Integer values: sums with other integers are exact."""
+    return float(np.round(1e4 * np.sin(3 * x).sum()))
+
+
+@every_sampler
+def test_constant_objective_gives_exactly_zero(sampler):
+    found = estimate(lambda x: 0.1, generation_at(np.ones(N), sampler))
+    np.testing.assert_array_equal(found, np.zeros(N))
+
+
+@every_sampler
+@few
+@given(power=st.integers(-300, 300))
+def test_powers_of_two_multiply_bit_for_bit(sampler, power):
+    generation = generation_at(np.linspace(-1, 1, N), sampler)
+    found = estimate(lambda x: rough(x) * 2.0**power, generation)
+    np.testing.assert_array_equal(found, estimate(rough, generation) * 2.0**power)
+
+
+@every_sampler
+@few
+@given(constant=st.floats(-1e12, 1e12))
+def test_constants_change_nothing_beyond_rounding(sampler, constant):
+    generation = generation_at(np.linspace(-1, 1, N), sampler)
+    change = estimate(lambda x: rough(x) + constant, generation) - estimate(rough, generation)
+    d = np.abs(generation.pairs(0, 5)[0] - generation.center)
+    rounding = 2 * EPS * (abs(constant) + 200)  # of each difference
+    assert (np.abs(change) <= 2.0 / (2 * 0.3**2 * 5) * rounding * d.sum(axis=0)).all()
+
+
+@every_sampler
+def test_even_functions_about_the_center_change_nothing(sampler):
+    """Bit for bit where the sums of values are exact."""
+    generation = generation_at(np.zeros(N), sampler)
+    found = estimate(lambda x: whole(x) + np.round(1e6 * x @ x) + np.ceil(abs(x[0])), generation)
+    np.testing.assert_array_equal(found, estimate(whole, generation))
+
+
+@every_sampler
+@few
+@given(seed=st.integers(0, 2**64 - 1), index=st.integers(0, 2**32 - 1), n_pairs=st.integers(1, 9))
+def test_descent_on_linear_objectives_for_every_draw(sampler, seed, index, n_pairs):
+    """``gradient @ slope >= 0``: a sum of squares."""
+    slope = np.random.default_rng(index).normal(size=N)
+    generation = generation_at(np.zeros(N), sampler, n_pairs, seed, index)
+    assert estimate(lambda x: slope @ x, generation) @ slope >= 0
+
+
+@every_sampler
+@pytest.mark.parametrize("shape", shaping.SHAPINGS.values(), ids=shaping.SHAPINGS)
+def test_swapped_halves_change_the_sign(sampler, shape):
+    """``f(-x)`` about zero has minus the gradient: bit for bit for values, to rounding for sums."""
+    generation = generation_at(np.zeros(N), sampler)
+    swapped, found = (estimate(f, generation, shape=shape) for f in (lambda x: rough(-x), rough))
+    np.testing.assert_allclose(swapped, -found, rtol=1e-12, atol=1e-13)
+    if shape is shaping.raw:
+        np.testing.assert_array_equal(swapped, -found)
+
+
+@every_sampler
+@pytest.mark.parametrize("shape", shaping.RANK_BASED)
+@pytest.mark.parametrize("rising", [lambda v: v**3, lambda v: np.exp(v / 1e5), lambda v: 7 * v - 3])
+def test_increasing_maps_change_nothing_with_ranks(sampler, shape, rising):
+    """Bit for bit."""
+    generation = generation_at(np.linspace(-1, 1, N), sampler)
+    found = estimate(lambda x: rising(whole(x)), generation, shape=shape)
+    np.testing.assert_array_equal(found, estimate(whole, generation, shape=shape))
+
+
+# --- generations ---------------------------------------------------------------------------------
+
+
+@every_sampler
+def test_a_point_made_alone_is_that_of_the_whole(sampler):
+    generation = generation_at(np.linspace(-1, 1, N), sampler)
+    points = generation.points()
+    assert points.shape == (10, N)
+    for row, point in enumerate(points):
+        np.testing.assert_array_equal(generation.point(row), point)
+    np.testing.assert_array_equal(generation.pairs(1, 3)[1], points[6:8])
+
+
+@every_sampler
+def test_points_depend_on_seed_and_index_and_move_with_the_center(sampler):
+    keys = [(1, 2), (1, 3), (2, 2), (2, 1), (1 + 2**32, 2)]
+    directions = [
+        generation_at(np.zeros(N), sampler, 3, seed, index).points() for seed, index in keys
+    ]
+    for one, other in itertools.combinations(directions, 2):
+        assert (one != other).any(axis=1).all()
+    elsewhere = generation_at(np.ones(N), sampler, 3, 1, 2).points()
+    np.testing.assert_allclose(elsewhere - 1.0, directions[0], rtol=0, atol=4 * EPS)
+
+
+@few
+@given(stop=st.integers(1, 50), n_bytes=st.integers(1, 10**5))
+def test_chunks_cover_each_pair_once_and_fit(stop, n_bytes):
+    generation = generation_at(np.zeros(N), Isotropic(N), 50)
+    chunks = list(generation.chunks(0, stop, n_bytes))
+    assert [p for chunk in chunks for p in range(*chunk)] == list(range(stop))
+    assert all(b - a == 1 or (b - a) * 2 * 8 * N <= n_bytes for a, b in chunks)

@@ -1,0 +1,92 @@
+"""Every example runs with a small budget and prints what its docstring promises."""
+
+import ast
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "examples"
+
+SMALL = {
+    "ask_tell.py": "--generations 4",
+    "mnist.py": "--budget 0.001",
+    "own_objective.py": "--evaluations 48 --seeds 1",
+    "quadratic.py": "--n 30 --evaluations 200 --seeds 2",
+}
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """A function that runs an example with a small budget and returns what it prints."""
+
+    def run(name):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", [name, *SMALL[name].split()])
+        runpy.run_path(str(FOLDER / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def column(out, name, place):
+    """The number in one column, counted from the end, of the row that begins with this name."""
+    (line,) = (line for line in out.splitlines() if line.startswith(name))
+    return float(line.split()[place].replace(",", ""))
+
+
+def test_every_example_is_tested():
+    """There is a small budget for each file in the folder."""
+    assert SMALL.keys() == {path.name for path in FOLDER.glob("*.py")}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_examples_say_how_to_run_them(name):
+    """The docstring begins with a sentence and shows the command; the file stays readable."""
+    text = (FOLDER / name).read_text("utf-8")
+    docstring = ast.get_docstring(ast.parse(text))
+    assert docstring.splitlines()[0].endswith(".")
+    assert f"    python examples/{name}\n" in docstring
+    assert len(text.splitlines()) <= 115
+
+
+def test_ask_tell(run):
+    """The interrupted search ends where `fit` does, and is better than its start."""
+    out = run("ask_tell.py")
+    assert "the same bits as fit: True" in out
+    assert "8 of 12 trials have no value yet" in out
+    start, reached, best = map(float, re.findall(r"cost ([\d.]+)", out))
+    assert best < start
+    assert reached < start
+
+
+def test_quadratic(run, tmp_path):
+    """All strategies get the same number of evaluations and make progress; there is a figure."""
+    out = run("quadratic.py")
+    start = float(re.search(r"f\* = ([\d.]+)", out)[1])
+    for name in ("vanilla", "guided, alpha 0.5", "guided, alpha 0.9"):
+        assert column(out, name, -5) < start / 2
+        assert column(out, name, -2) == 199
+    assert (tmp_path / "quadratic.png").stat().st_size > 1000
+
+
+def test_own_objective(run):
+    """Every method ends below the start."""
+    out = run("own_objective.py")
+    start = float(re.search(r"loss ([\d.]+) at the start", out)[1])
+    for name in ("greedy descent", "vanilla", "guided ", "guided, own rule"):
+        assert column(out, name, -3) < start
+
+
+def test_mnist(run):
+    """Every model is better than chance after twenty generations."""
+    out = run("mnist.py")
+    assert "1,347 digits to train on, 450 to test" in out
+    for name in (
+        "log loss, relu",
+        "log loss, step",
+        "zero-one loss, relu",
+        "zero-one loss, guided",
+    ):
+        assert column(out, name, -4) > 0.15

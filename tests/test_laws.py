@@ -1,0 +1,218 @@
+"""What all strategies do to an objective, and what they report: invariances, seeds, results."""
+
+import pickle
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import FINAL, X0, bits, bowl, fit, guide, make, slope, state, surrogate_of
+
+from blackbox_es import SGD, Exponential, Linear
+from blackbox_es.strategies import STRATEGIES
+
+every = pytest.mark.parametrize("name", STRATEGIES)
+few = settings(deadline=None, max_examples=10, derandomize=True)
+
+
+# -- invariances ---------------------------------------------------------------------------------
+
+
+@every
+def test_shifting_space_shifts_the_path(name):
+    """x0 + s with f(x - s) gives the path plus s, to rounding."""
+    shift = np.array([2.0, -1.0, 0.5])
+    es = make(name, optimizer="sgd")
+    moved = make(name, optimizer="sgd").fit(
+        lambda x: bowl(x - shift),
+        X0 + shift,
+        (lambda x: slope(x - shift)) if es._takes_surrogate else None,
+    )
+    np.testing.assert_allclose(moved.x_, fit(es).x_ + shift, rtol=1e-10)
+
+
+@every
+@pytest.mark.parametrize("k", [-30, 5])
+def test_scaling_the_objective_scales_the_gradient(name, k):
+    """2^k f gives 2^k gradient_ bit for bit, and with the rate times 2^-k the same path."""
+    scale = 2.0**k
+    es = fit(make(name, optimizer="sgd", learning_rate=0.01 / scale), lambda x: scale * bowl(x))
+    plain = fit(make(name, optimizer="sgd"))
+    assert bits(es.gradient_) == bits(scale * plain.gradient_)
+    assert bits(es.x_) == bits(plain.x_)
+
+
+@every
+@pytest.mark.parametrize("shaping", ["centered_ranks", "nes"])
+def test_ranks_see_only_the_order(name, shaping):
+    """With ranks any increasing map of the objective gives the same path bit for bit."""
+    es = fit(make(name, shaping=shaping), lambda x: np.sinh(bowl(x)) - 7)
+    plain = fit(make(name, shaping=shaping))
+    assert bits([es.x_, es.gradient_, es.x_best_]) == bits(
+        [plain.x_, plain.gradient_, plain.x_best_]
+    )
+
+
+@every
+@few
+@given(seed=st.integers(0, 2**64 - 1))
+def test_even_functions_and_constants_change_nothing(name, seed):
+    """Adding a function even about the center leaves the raw gradient as it is, bit for bit."""
+
+    def dyadic(value):  # so that the sums and differences of values are exact
+        return np.rint(value * 64) / 64
+
+    es, even = (make(name, random_state=seed).start(np.zeros(3)) for _ in range(2))
+    X = es.ask(guide(es))
+    odd = dyadic(X @ [1.0, -8.0, 40.0])
+    es.tell(X, odd)
+    even.tell(even.ask(guide(even)), odd + dyadic((X * X).sum(axis=1)) + 3.0)
+    assert bits(es.gradient_) == bits(even.gradient_)
+
+
+@every
+@few
+@given(seed=st.integers(0, 2**64 - 1), n_pairs=st.integers(1, 5))
+def test_linear_objectives_never_go_up(name, seed, n_pairs):
+    """The raw gradient of a linear objective c @ x has gradient @ c >= 0 for every draw."""
+    c = np.array([1.0, -2.0, 3.0])
+    es = make(name, random_state=seed, n_pairs=n_pairs).start(np.zeros(3))
+    X = es.ask(guide(es))
+    es.tell(X, X @ c)
+    assert es.gradient_ @ c >= 0.0
+
+
+@every
+def test_schedules_are_of_the_generation(name):
+    """Generation t searches with sigma(t) and steps with learning_rate(t)."""
+    sigma, rate = Exponential(0.5, 0.5), Linear(0.1, 0.0, 4)
+    for options in ({"learning_rate": rate, "optimizer": "sgd"}, {"optimizer": SGD(rate)}):
+        es = make(name, sigma=sigma, **options).start(X0)
+        for t in range(5):
+            x = es.x_
+            es.tell(es.ask(guide(es)), [bowl(point) for point in es.ask()])
+            assert bits(es.x_) == bits(x - rate(t) * es.gradient_)
+        assert es.history_["sigma"] == [sigma(t) for t in range(5)]
+
+
+# -- randomness ----------------------------------------------------------------------------------
+
+
+@every
+@pytest.mark.parametrize("random_state", [None, 0, 7])
+def test_global_random_state_is_untouched(name, random_state):
+    """NumPy's global generator is neither read nor written."""
+    before = pickle.dumps(np.random.get_state())  # noqa: NPY002
+    fit(make(name, random_state=random_state))
+    assert pickle.dumps(np.random.get_state()) == before  # noqa: NPY002
+
+
+@every
+def test_seeds(name):
+    """Zero is a seed, seeds and generations differ, None is fresh."""
+
+    def points(random_state):
+        return make(name, random_state=random_state).start(X0).ask(np.ones(3) if guided else None)
+
+    guided = STRATEGIES[name]._takes_surrogate
+    seen = [points(seed) for seed in (0, 1, 2**32, 2**64 - 1, None, None)]
+    assert len({X.tobytes() for X in seen}) == len(seen)
+    assert bits(points(0)) == bits(points(np.int64(0)))
+    es = make(name).start(X0)
+    first = es.ask(guide(es)) - es.x_
+    es.tell(es.ask(), np.ones(6))
+    assert not (first == es.ask(guide(es)) - es.x_).any()
+
+
+@every
+@pytest.mark.parametrize("generator", [np.random.default_rng, np.random.RandomState])
+def test_generators_are_seeds(name, generator):
+    """Equal generators give equal searches, and the same one, used again, another search."""
+    random_state = generator(3)
+    es = fit(make(name, random_state=random_state))
+    assert state(es) == state(fit(make(name, random_state=generator(3))))
+    assert state(es) != state(fit(make(name, random_state=random_state)))
+
+
+# -- what comes out ------------------------------------------------------------------------------
+
+
+@every
+def test_results_say_what_happened(name):
+    """fun_ is f(x_), fun_best_ the least value seen and f(x_best_); counters count real calls."""
+    seen = []
+
+    def counted(x):
+        seen.append(bowl(x))
+        return seen[-1]
+
+    es = fit(make(name), counted)
+    assert es.n_evaluations_ == len(seen) == 5 * 6 + 1
+    assert es.fun_ == bowl(es.x_) == seen[-1]
+    assert es.fun_best_ == min(seen) == bowl(es.x_best_)
+    assert es.history_["n_evaluations"] == [6, 12, 18, 24, 30]
+    assert es.history_["best"] == [min(seen[i : i + 6]) for i in range(0, 30, 6)]
+    np.testing.assert_allclose(es.history_["mean"], np.mean(np.reshape(seen[:-1], (5, 6)), axis=1))
+    assert {len(column) for column in es.history_.values()} == {es.n_iter_} == {5}
+    assert es.n_failed_ == 0
+
+
+@every
+def test_the_center_may_be_the_best_point(name):
+    """The final center counts among the points evaluated: fun_best_ <= fun_ always."""
+    es = make(name, max_iter=1, optimizer="sgd", learning_rate=0.5, sigma=1e-3, n_pairs=20)
+    fit(es, x0=[9.0, 9.0, 9.0])
+    assert es.fun_ < min(es.history_["best"])  # one long step to the good
+    assert es.fun_best_ == es.fun_
+    assert bits(es.x_best_) == bits(es.x_)
+
+
+@every
+def test_result_is_an_optimize_result(name):
+    """result_ says as SciPy does what the attributes say."""
+    es = fit(make(name))
+    result = es.result_
+    assert bits(result.x) == bits(es.x_)
+    assert (result.fun, result.nit, result.nfev, result.njev) == (
+        es.fun_, es.n_iter_, es.n_evaluations_, es.n_surrogate_calls_
+    )  # fmt: skip
+    assert (result.success, result.status) == (True, 0)
+    assert result.message == "max_iter generations were done"
+    assert (bits(result.x_best), result.fun_best) == (bits(es.x_best_), es.fun_best_)
+    assert es.n_surrogate_calls_ == (5 if surrogate_of(es) else 0)
+
+
+@every
+def test_history_is_not_read(name):
+    """The algorithm does not read its history."""
+    es = make(name).start(X0)
+    while not es.stop_reason_:
+        es.tell(es.ask(guide(es)), [bowl(x) for x in es.ask()])
+        for column in es.history_.values():
+            column.clear()
+    skipped = {*FINAL, "history_", "x_best_"}
+    expected = state(fit(make(name)))
+    assert {k: v for k, v in state(es).items() if k not in skipped} == {
+        k: v for k, v in expected.items() if k not in skipped
+    }
+
+
+@every
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_silent(name, verbose, capfd, tmp_path, monkeypatch):
+    """Nothing is printed where there is no terminal, and no file is written."""
+    monkeypatch.chdir(tmp_path)
+    assert not sys.stderr.isatty()
+    fit(make(name, verbose=verbose))
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())
+
+
+@every
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "clipup"])
+def test_finds_the_minimum(name, optimizer):
+    """From each of five seeds the default shape of the search goes most of the way down."""
+    for seed in range(5):
+        es = make(name, random_state=seed, max_iter=200, optimizer=optimizer, learning_rate=0.05)
+        assert fit(es).fun_ - 1 < 0.05 * (bowl(X0) - 1)

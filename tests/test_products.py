@@ -1,0 +1,51 @@
+"""Products in a fixed order equal those of NumPy to rounding, for sizes around every block."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blackbox_es import _products
+
+few = settings(deadline=None, max_examples=40, derandomize=True)
+small = st.integers(0, 20)
+sizes = st.integers(0, 70) | st.sampled_from([511, 512, 513, 1025])
+
+
+def normal(*shape, dtype=np.float64):
+    return np.random.default_rng(sum(shape)).normal(size=shape).astype(dtype)
+
+
+def assert_close(found, a, b):
+    """``a @ b`` with errors below n roundings of the sum of magnitudes."""
+    eps = np.finfo(found.dtype).eps
+    bound = (2 + a.shape[1]) * eps * (np.abs(a).astype(float) @ np.abs(b))
+    assert found.shape == (len(a), b.shape[1])
+    assert (np.abs(found - a.astype(float) @ b) <= bound).all()
+
+
+@few
+@given(n_pairs=st.integers(0, 35), rows=small, columns=sizes)
+def test_outer_sum_is_the_sum_of_outer_products(n_pairs, rows, columns):
+    a, b = normal(n_pairs, rows), normal(n_pairs, columns)
+    assert_close(_products.outer_sum(a, b), a.T, b)
+
+
+@few
+@given(k=st.integers(1, 6), n=sizes)
+def test_gram_is_the_matrix_of_inner_products(k, n):
+    rows = normal(k, n)
+    found = _products.gram(rows)
+    assert_close(found, rows, rows.T)
+    np.testing.assert_array_equal(found, found.T)
+
+
+@few
+@given(m=small, k=st.integers(0, 6), n=sizes, dtype=st.sampled_from([np.float32, np.float64]))
+def test_mix_is_the_matrix_product_in_the_dtype_of_the_rows(m, k, n, dtype):
+    """Whatever the layout, and each row is what it is alone, bit for bit."""
+    matrix, rows = normal(k, m, dtype=dtype).T, normal(k, 2 * n, dtype=dtype)[:, ::2]
+    found = _products.mix(matrix, rows)
+    assert found.dtype == dtype
+    assert_close(found, matrix, rows)
+    for i in range(m):
+        np.testing.assert_array_equal(_products.mix(matrix[i : i + 1], rows)[0], found[i])

@@ -1,0 +1,264 @@
+"""Samplers: the second moments of the directions, exactly, and what they may depend on.
+
+Directions are linear in the normals behind them, so their covariance needs no statistics: the
+linear map is recovered by least squares from more directions than it has columns.
+"""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
+
+from blackbox_es import _jit, noise
+from blackbox_es.samplers import (
+    Guided,
+    Isotropic,
+    LowRank,
+    directions,
+)
+
+EPS = np.finfo(float).eps
+KEY = (7, 3)
+needs_numba = pytest.mark.skipif(_jit.DISABLED, reason="too slow in pure Python")
+few = settings(deadline=None, max_examples=30, derandomize=True)
+dimensions = st.integers(1, 6).flatmap(lambda k: st.tuples(st.integers(k, 70), st.just(k)))
+shares = st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0])
+sigmas = st.floats(1e-6, 1e6)
+
+
+def random_rows(n, k, seed=0, dtype=np.float64):
+    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(n, k)))
+    return np.ascontiguousarray(q.T, dtype)
+
+
+def guided(n, sigma, rows, alpha):
+    return Guided(Isotropic(n, sigma), rows, alpha)
+
+
+SHAPES = ((3, 4), (4, 2))
+N = LowRank(SHAPES).n
+SAMPLERS = {
+    "isotropic": Isotropic(N, 0.3),
+    "low rank": LowRank(SHAPES, 0.3),
+    "guided": Guided(Isotropic(N, 0.3), random_rows(N, 3), 0.4),
+    "guided low rank": Guided(LowRank(SHAPES, 0.3), random_rows(N, 3), 0.4),
+    "in the subspace": Guided(Isotropic(N, 0.3), random_rows(N, 3), 0.0),
+}
+every_sampler = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
+
+
+# --- second moments ------------------------------------------------------------------------------
+
+
+def law_covariance(make, n, sigma, rows, alpha):
+    """``E[d d^T] = sigma^2 (alpha/n I + (1-alpha)/k U U^T)``, trace sigma^2, to rounding."""
+    pairs = (0, 3 * (n + len(rows)))
+    z = np.hstack(
+        [
+            noise.normals(KEY, pairs, (0, n)),
+            noise.normals(KEY, pairs, (0, len(rows)), stream=noise.SUBSPACE),
+        ]
+    ).astype(np.float64)
+    d = directions(make(n, sigma, rows, alpha), KEY, pairs)
+    a, *_ = np.linalg.lstsq(z, d, rcond=None)
+    np.testing.assert_allclose(
+        z @ a, d, rtol=0, atol=1e-13 * sigma
+    )  # linear, nothing else comes in
+    expected = reference.covariance(n, sigma, alpha, rows)
+    np.testing.assert_allclose(a.T @ a, expected, rtol=0, atol=1e-12 * sigma**2)
+    assert math.isclose(np.trace(a.T @ a), sigma**2, rel_tol=1e-12)
+
+
+@few
+@given(nk=dimensions, sigma=sigmas, alpha=shares)
+def test_guided_covariance_is_exact(nk, sigma, alpha):
+    n, k = nk
+    law_covariance(guided, n, sigma, random_rows(n, k), alpha)
+
+
+def test_isotropic_covariance_is_exact():
+    law_covariance(
+        lambda n, sigma, rows, alpha: Isotropic(n, sigma), 30, 0.2, random_rows(30, 2), 1
+    )
+
+
+WRONG_SAMPLERS = {
+    "sigma 10 % too large": lambda n, sigma, rows, a: guided(n, 1.1 * sigma, rows, a),
+    "sigma per coordinate": lambda n, sigma, rows, a: guided(n, math.sqrt(n) * sigma, rows, a),
+    "shares swapped": lambda n, sigma, rows, a: guided(n, sigma, rows, 1 - a),
+    "k ignored": lambda n, sigma, rows, a: guided(n, sigma, math.sqrt(len(rows)) * rows, a),
+    "one guide lost": lambda n, sigma, rows, a: guided(n, sigma, rows[1:], a),
+    "subspace transposed": lambda n, sigma, rows, a: guided(n, sigma, rows.T.reshape(-1, n), a),
+    "not orthonormal": lambda n, sigma, rows, a: guided(n, sigma, rows + 0.1 * rows[0], a),
+    "not random inside": lambda n, sigma, rows, a: guided(n, sigma, rows[:1] + 0 * rows, a),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG_SAMPLERS)
+def test_wrong_covariances_are_found(fault):
+    with pytest.raises(AssertionError):
+        law_covariance(WRONG_SAMPLERS[fault], 20, 0.2, random_rows(20, 3), 0.3)
+
+
+@pytest.mark.parametrize(
+    "shapes", [((1, 2), (2, 1)), ((2, 2), (2, 1)), ((3, 2),), ((2, 3), (3, 1))]
+)
+def test_low_rank_covariance_is_exact(monkeypatch, shapes):
+    """Over all combinations of signs the mean of ``d d^T`` is ``sigma^2/n I``, that of d zero."""
+    sampler = LowRank(shapes, 0.3)
+    size = sampler.factors(KEY, (0, 1), float).shape[1]
+    every = np.array(list(itertools.product([-1.0, 1.0], repeat=size)))
+    monkeypatch.setattr(noise, "signs", lambda key, pairs, size, dtype: every)
+    d = directions(sampler, KEY, (0, len(every)))
+    expected = 0.3**2 / sampler.n * np.eye(sampler.n)
+    np.testing.assert_allclose(d.T @ d / len(d), expected, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(d.mean(axis=0), 0.0, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("shapes", [((5, 3),), ((5, 4), (4, 3)), ((7, 5), (5, 3), (3, 1))])
+def test_low_rank_blocks(shapes):
+    """Magnitudes ``sigma/sqrt(n)``, hidden weights of rank one, the layout of a network."""
+    sampler = LowRank(shapes, 0.3)
+    d = directions(sampler, KEY, (0, 20))
+    assert d.shape == (20, sum(m * h + h for m, h in shapes))
+    np.testing.assert_allclose(np.abs(d), 0.3 / math.sqrt(sampler.n), rtol=2 * EPS)
+    np.testing.assert_allclose((d**2).sum(axis=1), 0.3**2, rtol=1e-14)
+    start = 0
+    for fan_in, fan_out in shapes[:-1]:
+        blocks = d[:, start : start + fan_in * fan_out].reshape(20, fan_in, fan_out)
+        assert (np.linalg.matrix_rank(blocks) == 1).all()
+        start += (fan_in + 1) * fan_out
+    last = d[:, start : start + shapes[-1][0] * shapes[-1][1]].reshape(20, *shapes[-1])
+    assert np.linalg.matrix_rank(last).max() == min(shapes[-1])
+
+
+@every_sampler
+def test_length_goes_with_sigma(sampler):
+    """Twice the sigma is twice the direction, bit for bit."""
+    if isinstance(sampler, Guided):
+        double = Guided(sampler.base.with_sigma(2 * sampler.sigma), sampler.rows, sampler.alpha)
+    else:
+        double = sampler.with_sigma(2 * sampler.sigma)
+    d = directions(sampler, KEY, (0, 9))
+    np.testing.assert_array_equal(directions(double, KEY, (0, 9)), 2 * d)
+
+
+# --- points and sums -----------------------------------------------------------------------------
+
+
+@every_sampler
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_combine_is_the_weighted_sum_of_directions(sampler, dtype):
+    """``combine(w) == w @ directions`` to rounding in float64, for more pairs than a chunk."""
+    w = np.random.default_rng(1).normal(size=600)
+    d = directions(sampler, KEY, (0, 600))
+    found = sampler.combine(w, KEY, dtype)
+    bound = 8 * EPS * np.abs(w) @ np.abs(d) + np.finfo(dtype).eps * np.abs(w @ d)
+    assert found.shape == (N,)
+    assert found.dtype == dtype
+    assert (np.abs(found - w @ d) <= bound).all()
+
+
+WIDE = LowRank(((100, 300), (300, 10)), 0.3)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "n_pairs"),
+    [
+        (WIDE, 256),
+        (Guided(WIDE, random_rows(WIDE.n, 3), 0.4), 256),
+        pytest.param(Guided(Isotropic(9), random_rows(9, 1), 0.4), 100_000, marks=needs_numba),
+    ],
+    ids=["low rank", "guided low rank", "many pairs"],
+)
+def test_threads_change_no_bits(sampler, n_pairs):
+    """However many of them BLAS is given, as a worker is given one."""
+    w, center = np.random.default_rng(1).normal(size=n_pairs), np.linspace(-1, 1, sampler.n)
+    found = []
+    for threads in (1, 2, 3):
+        with threadpool_limits(threads):
+            sums, points = sampler.combine(w, KEY, float), sampler.perturb(center, KEY, (0, 9))
+        found.append((sums.tobytes(), points.tobytes()))
+    same = len(set(found)) == 1
+    assert same
+
+
+@every_sampler
+@few
+@given(scale=st.integers(-60, 60).map(lambda p: 2.0**p), seed=st.integers(0, 99))
+def test_combine_is_linear(sampler, scale, seed):
+    """Bit for bit for powers of two, to rounding for sums."""
+    w, v = np.random.default_rng(seed).normal(size=(2, 11))
+    of_w, of_v = sampler.combine(w, KEY, float), sampler.combine(v, KEY, float)
+    np.testing.assert_array_equal(sampler.combine(scale * w, KEY, float), scale * of_w)
+    np.testing.assert_allclose(sampler.combine(w + v, KEY, float), of_w + of_v, rtol=0, atol=1e-14)
+
+
+@every_sampler
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_points_are_mirror_images(sampler, dtype):
+    """Exactly about zero, elsewhere to one rounding of each point."""
+    plus, minus = sampler.perturb(np.zeros(N, dtype), KEY, (0, 5))
+    np.testing.assert_array_equal(plus, -minus)
+    center = np.random.default_rng(2).normal(size=N).astype(dtype)
+    points = sampler.perturb(center, KEY, (0, 5))
+    assert points.dtype == center.dtype
+    bound = np.finfo(dtype).eps * np.abs(points).max(axis=0)
+    assert (np.abs(points.astype(float).sum(axis=0) - 2.0 * center) <= bound).all()
+    np.testing.assert_allclose(points[0] - center, plus, rtol=0, atol=2 * bound.max())
+
+
+def test_points_about_a_dyadic_center_mirror_exactly():
+    """With steps of +-1/4 and a center of eighths nothing is rounded."""
+    sampler = LowRank(((3, 4),), sigma=1.0)  # n = 16
+    center = np.random.default_rng(0).integers(-99, 99, 16) / 8
+    plus, minus = sampler.perturb(center, KEY, (0, 50))
+    np.testing.assert_array_equal(plus - center, center - minus)
+    assert set(np.unique(plus - center)) == {-0.25, 0.25}
+
+
+@every_sampler
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@few
+@given(cuts=st.sets(st.integers(1, 39), max_size=4))
+def test_any_chunks_of_pairs_give_the_same_bits(sampler, dtype, cuts):
+    center = np.linspace(-1, 1, N).astype(dtype)
+    whole = sampler.perturb(center, KEY, (0, 40))
+    ranges = itertools.pairwise([0, *sorted(cuts), 40])
+    parts = [sampler.perturb(center, KEY, pairs) for pairs in ranges]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+
+
+@every_sampler
+def test_no_pairs_are_no_points(sampler):
+    assert sampler.perturb(np.zeros(N), KEY, (2, 2)).shape == (2, 0, N)
+    np.testing.assert_array_equal(sampler.combine(np.zeros(0), KEY, float), np.zeros(N))
+
+
+@pytest.mark.parametrize("base", [Isotropic(N, 0.3), LowRank(SHAPES, 0.3)])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_alpha_one_draws_what_the_base_draws(base, dtype):
+    """Bit for bit, from the same key: the guides are not there."""
+    center = np.linspace(-1, 1, N).astype(dtype)
+    sampler = Guided(base, random_rows(N, 2, dtype=dtype), 1.0)
+    np.testing.assert_array_equal(
+        sampler.perturb(center, KEY, (0, 9)), base.perturb(center, KEY, (0, 9))
+    )
+    w = np.arange(9.0)
+    np.testing.assert_array_equal(sampler.combine(w, KEY, dtype), base.combine(w, KEY, dtype))
+
+
+@pytest.mark.parametrize("base", [Isotropic(N, 0.3), LowRank(SHAPES, 0.3)])
+def test_guided_directions_are_their_formula(base):
+    """``sqrt(alpha) d_base + sigma sqrt((1-alpha)/k) z U^T`` to rounding."""
+    rows = random_rows(N, 3)
+    sampler = Guided(base, rows, 0.4)
+    z = noise.normals(KEY, (0, 9), (0, 3), stream=noise.SUBSPACE).astype(float)
+    expected = math.sqrt(0.4) * directions(base, KEY, (0, 9)) + 0.3 * math.sqrt(0.6 / 3) * z @ rows
+    np.testing.assert_allclose(directions(sampler, KEY, (0, 9)), expected, rtol=0, atol=1e-15)
+    np.testing.assert_array_equal(sampler.latent(KEY, (0, 9)), z)
