@@ -25,18 +25,19 @@ Array = npt.NDArray[Any]
 
 _VALUES = (Cosine, Exponential, Generation, Guided, Isotropic, Linear, LowRank, SurrogateQuality)
 _CLASSES: dict[str, Any] = {cls.__name__: cls for cls in (*_VALUES, *OPTIMIZERS.values())}
+FROM_PARAMETERS = ("_shape", "_optimizer")  # set by start from parameters, so not state
 _CONTAINERS: dict[str, Any] = {"tuple": tuple, "set": set}
 
 
 def save(es: Any, path: str | os.PathLike[str], state: dict[str, Any]) -> None:
     """Write a strategy's parameters, as far as they can be written, and its state."""
-    names = es.get_params(deep=False)
+    derived = {*es.get_params(deep=False), *FROM_PARAMETERS}
     arrays: dict[str, Array] = {}
     params: dict[str, Any] = {}
-    for name, value in names.items():
+    for name, value in es.get_params(deep=False).items():
         with suppress(TypeError):  # a function of the user's: `load` asks for it
             params[name] = encode(value, arrays)
-    encoded = {name: encode(v, arrays) for name, v in state.items() if name not in names}
+    encoded = {name: encode(v, arrays) for name, v in state.items() if name not in derived}
     meta = {"strategy": type(es).__name__, "params": params, "state": encoded}
     checkpoint.write(path, meta, arrays)
 
@@ -73,7 +74,7 @@ def load(
         es.start(state["x_"])
     except (KeyError, TypeError, ValueError) as error:
         raise checkpoint.CheckpointError(f"{path} holds no strategy: {error}") from error
-    if state.keys() != es.__dict__.keys() - es.get_params(deep=False).keys():
+    if state.keys() != es.__dict__.keys() - {*es.get_params(deep=False), *FROM_PARAMETERS}:
         raise checkpoint.CheckpointError(f"{path} holds the state of another version")
     return es, state
 

@@ -1,0 +1,108 @@
+"""Saving a search and going on: the same bits as if nothing had happened."""
+
+import numpy as np
+import pytest
+
+from blackbox_es import SGD, Adam, CheckpointError, ClipUp, GuidedES, Linear, VanillaES
+from blackbox_es.strategies import STRATEGIES
+
+OPTIONS = {
+    "plain": {},
+    "schedules": {"sigma": Linear(0.2, 0.1, 30), "learning_rate": Linear(0.1, 0.0, 30)},
+    "momentum": {"optimizer": SGD(momentum=0.9), "shaping": "nes", "max_time": 1e6},
+    "clipup": {"optimizer": ClipUp(0.1), "shaping": "centered_ranks", "max_evals": 10_000},
+    "adam": {"optimizer": Adam(beta_1=0.5), "n_pairs": np.int64(4), "beta": 3.0},
+}
+
+
+def objective(x):
+    return float((x**2).sum() + np.cos(x).sum())
+
+
+def make(name, **options):
+    guides = {"n_guides": 3} if name == "guided-es" else {}
+    return STRATEGIES[name](max_iter=30, random_state=7, **guides, **options)
+
+
+def surrogate(es):
+    return es.x_ + 0.1 if isinstance(es, GuidedES) else None
+
+
+def go_on(es):
+    while not es.stop_reason_:
+        for trial in es.ask_trials(surrogate(es)):
+            es.tell_trial(trial.id, objective(trial.x))
+    return es
+
+
+def everything(es):
+    return (
+        es.x_.tobytes(), es.x_best_.tobytes(), es.gradient_.tobytes(), es.fun_best_,
+        es.history_, es.n_iter_, es.n_evaluations_, es.stop_reason_, es.x_.flags.writeable,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("n_told", [0, 1, 5])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_loaded_goes_on_bit_for_bit(name, options, dtype, n_told, tmp_path):
+    """Saved in mid-generation and loaded: the end is that of a search that was not stopped."""
+    x0 = np.linspace(-1, 1, 7, dtype=dtype)
+    uninterrupted = go_on(make(name, **options).start(x0))
+    es = make(name, **options).start(x0)
+    for _ in range(11):
+        X = es.ask(surrogate(es))
+        es.tell(X, [objective(x) for x in X])
+    for trial, _ in zip(es.ask_trials(surrogate(es)), range(n_told), strict=False):
+        es.tell_trial(trial.id, objective(trial.x))
+    es.save(tmp_path / "run.npz")
+    loaded = STRATEGIES[name].load(tmp_path / "run.npz")
+    assert repr(loaded) == repr(es).replace("np.int64(4)", "4")
+    assert everything(go_on(loaded)) == everything(uninterrupted)
+
+
+def test_saving_changes_nothing(tmp_path):
+    """A search that is saved in every generation is the search."""
+    es = make("vanilla-es").start(np.ones(3))
+    while not es.stop_reason_:
+        X = es.ask()
+        es.save(tmp_path / "run.npz")
+        es.tell(X, [objective(x) for x in X])
+    assert everything(es) == everything(go_on(make("vanilla-es").start(np.ones(3))))
+
+
+def test_functions_are_asked_for(tmp_path):
+    """A function of the user's is not written; loading asks for it by name, and takes it."""
+    es = make("vanilla-es", shaping=lambda values: values, catch=(ValueError,)).start(np.ones(3))
+    es.save(tmp_path / "run.npz")
+    with pytest.raises(ValueError, match="could not hold catch, shaping: load"):
+        VanillaES.load(tmp_path / "run.npz")
+    given = {"shaping": lambda values: values, "catch": (ValueError,)}
+    loaded = VanillaES.load(tmp_path / "run.npz", **given)
+    assert everything(go_on(loaded)) == everything(go_on(es))
+
+
+def test_another_strategy_refuses(tmp_path):
+    """A checkpoint is of one class."""
+    make("vanilla-es").start(np.ones(3)).save(tmp_path / "run.npz")
+    with pytest.raises(CheckpointError, match="of VanillaES, not of GuidedES"):
+        GuidedES.load(tmp_path / "run.npz")
+
+
+def test_nothing_to_save(tmp_path):
+    """Before start there is nothing to save, and no file is written."""
+    with pytest.raises(RuntimeError, match="call start"):
+        VanillaES().save(tmp_path / "run.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_files_are_refused(tmp_path):
+    """Whatever is wrong with the file, it is a CheckpointError."""
+    path = tmp_path / "run.npz"
+    make("vanilla-es").start(np.ones(3)).save(path)
+    whole = path.read_bytes()
+    for size in (0, 10, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(CheckpointError):
+            VanillaES.load(path)
