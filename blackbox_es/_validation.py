@@ -128,6 +128,21 @@ def check_function(name: str, value: Any) -> None:
         raise TypeError(f"{name}={value!r} is not callable: expected a function")
 
 
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+    """Raise unless ``value`` is one of the choices."""
+    choices = list(choices)
+    if not any(
+        value is choice or (isinstance(value, str) and value == choice) for choice in choices
+    ):
+        raise ValueError(f"{name}={value!r}: take {', '.join(map(repr, choices))}")
+
+
+def check_between(name: str, value: Any, low: float, high: float) -> None:
+    """Raise unless ``value`` is a number in [low, high]."""
+    if not isinstance(value, Real) or not low <= value <= high:
+        raise ValueError(f"{name}={value!r}: expected a number from {low:g} to {high:g}")
+
+
 def check_fraction(name: str, value: Any) -> None:
     """Raise unless ``value`` is a number in [0, 1)."""
     if not isinstance(value, Real) or not 0.0 <= value < 1.0:

@@ -27,7 +27,7 @@ class NetworkObjective:
 
     A generation takes a pool of examples, cut into slices of ``batch_size``. A pair sees one
     slice and every 16 pairs the same one, so that more directions see more examples at no further
-    cost. The pools of an epoch are a permutation of the examples: a function of (seed, epoch).
+    cost. The pools of an epoch are a permutation of the examples, keyed like all noise.
 
     Parameters
     ----------
@@ -41,6 +41,8 @@ class NetworkObjective:
     batch_size : int
         Examples per pair; with ``n_samples`` or more every pair sees all examples.
     n_pairs : int
+    first : int
+        The generation with which the first epoch begins.
     executor : concurrent.futures.Executor or None
         Whose threads evaluate ranges of pairs; values do not depend on it.
     """
@@ -55,15 +57,17 @@ class NetworkObjective:
         *,
         batch_size: int,
         n_pairs: int,
+        first: int = 0,
         executor: Executor | None = None,
     ) -> None:
         self.network, self.loss = network, loss
         # Numba compiles again for read-only arrays: copy those.
-        self.X = np.require(X, requirements=("C", "W"))
-        self.sample_weight = sample_weight
-        self.y = y.astype(X.dtype, copy=False) if y.ndim == 2 else y
+        y = y.astype(X.dtype, copy=False) if y.ndim == 2 else y
+        self.X, self.y = _writeable(X), _writeable(y)
+        self.sample_weight = None if sample_weight is None else _writeable(sample_weight)
         self.batch_size = min(batch_size, len(X))
         self.executor = executor
+        self._first = first
         n_slices = max(1, min(n_pairs // _PAIRS_PER_SLICE, len(X) // self.batch_size))
         self.pool_size = n_slices * self.batch_size
         self.pools_per_epoch = len(X) // self.pool_size
@@ -76,10 +80,10 @@ class NetworkObjective:
         """The examples in the pool of a generation."""
         if self.pool_size == len(self.X):
             return slice(None)
-        epoch, pool = divmod(generation, self.pools_per_epoch)
-        if self._epoch is None or self._epoch[0] != (seed, epoch):
-            order = np.random.default_rng((seed, epoch)).permutation(len(self.X))
-            self._epoch = (seed, epoch), order
+        pool = (generation - self._first) % self.pools_per_epoch
+        key = seed, generation - pool  # of the generation with which this epoch began
+        if self._epoch is None or self._epoch[0] != key:
+            self._epoch = key, np.random.default_rng(key).permutation(len(self.X))
         return self._epoch[1][pool * self.pool_size : (pool + 1) * self.pool_size]
 
     def evaluate_generation(self, generation: Generation) -> Array:
@@ -135,7 +139,7 @@ class NetworkObjective:
             rows = slice(start, start + self.batch_size)
             w = None if weight is None else weight[rows]
             for half in (0, 1):
-                value = self.loss(y[rows], outputs[half, pair], w)
+                value = self.loss(y[rows].copy(), outputs[half, pair], w)
                 values[half, pair] = as_value(value, "the loss")
         return values
 
@@ -145,3 +149,7 @@ class NetworkObjective:
         weight = None if self.sample_weight is None else self.sample_weight[rows]
         _, gradient = self.network.gradient(theta, self.X[rows], self.y[rows], weight, loss)
         return gradient
+
+
+def _writeable(array: Array) -> Array:
+    return np.require(array, requirements=("C", "W"))

@@ -20,7 +20,13 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from threadpoolctl import threadpool_limits
 
 from blackbox_es._progress import ProgressBar
-from blackbox_es._validation import as_seed, check_count, check_positive
+from blackbox_es._validation import (
+    as_seed,
+    check_between,
+    check_choice,
+    check_count,
+    check_positive,
+)
 from blackbox_es.neural.network import ACTIVATIONS, Network
 from blackbox_es.neural.objective import NetworkObjective
 from blackbox_es.neural.penalty import Penalized
@@ -172,29 +178,26 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
         return X, self._encode(y, classes, reset), sample_weight
 
     def _check_parameters(self) -> None:
+        """Raise for what the strategy does not check; it checks the rest before it starts."""
         for size in self._hidden():
             check_count("hidden_layer_sizes", size)
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(
-                f"activation={self.activation!r} is unknown: take {', '.join(ACTIVATIONS)}"
-            )
-        if not callable(self.loss) and self.loss not in (None, *self._losses):
-            raise ValueError(
-                f"loss={self.loss!r} is unknown: take {', '.join(self._losses)} or a function "
-                "loss(y_true, y_pred)"
-            )
-        if self.guide not in (None, "backprop", "previous"):
-            raise ValueError(f"guide={self.guide!r}: take None, 'backprop' or 'previous'")
-        if self.learning_rate not in ("linear", "constant"):
-            raise ValueError(f"learning_rate={self.learning_rate!r}: take 'linear' or 'constant'")
+        check_choice("activation", self.activation, ACTIVATIONS)
+        if not callable(self.loss):
+            check_choice("loss", self.loss, (None, *self._losses))
+        check_choice("guide", self.guide, (None, "backprop", "previous"))
+        check_choice("learning_rate", self.learning_rate, ("linear", "constant"))
         check_positive("learning_rate_init", self.learning_rate_init)
         check_count("max_iter", self.max_iter)
         check_count("n_iter_no_change", self.n_iter_no_change)
         if self.batch_size != "auto":
             check_count("batch_size", self.batch_size, optional=True)
-        for name in ("alpha", "tol"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}={getattr(self, name)!r}: expected a number >= 0")
+        check_between("alpha", self.alpha, 0.0, math.inf)
+        check_between("tol", self.tol, 0.0, math.inf)
+        check_between("guide_alpha", self.guide_alpha, 0.0, 1.0)
+        if self.max_time is not None:
+            check_positive("max_time", self.max_time)
+        if self.early_stopping:
+            check_between("validation_fraction", self.validation_fraction, 0.0, 1.0)
 
     def _hidden(self) -> tuple[Any, ...]:
         sizes = self.hidden_layer_sizes
@@ -272,27 +275,27 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
                 y,
                 weight,
                 batch_size=self._batch_size(len(X)),
-                n_pairs=self.n_pairs,
+                n_pairs=int(es.n_pairs),
+                first=es.n_iter_,
                 executor=pool,
             )
             evaluator = stack.enter_context(es._evaluator(objective))
             bar = stack.enter_context(ProgressBar(self.verbose, max_iter))
             epoch = max(_GENERATIONS_PER_EPOCH, objective.pools_per_epoch)
-            n_stale, best = 0, es.x_
+            n_stale = 0
+            self._best = es.x_
             for i in range(1, (max_iter or objective.pools_per_epoch) + 1):
                 es._advance(evaluator, self._surrogate(objective))
                 self._count(objective)
                 bar.update(self.loss_)
                 if max_iter and i % epoch == 0:
-                    improved = self._judge(epoch, validation)
-                    n_stale = 0 if improved else n_stale + 1
-                    best = es.x_ if improved else best
+                    n_stale = 0 if self._judge(epoch, validation) else n_stale + 1
                 out_of_time = self.max_time is not None and (
                     time.perf_counter() - begun >= self.max_time
                 )
                 if es.stop_reason_ or n_stale >= self.n_iter_no_change or out_of_time:
                     break
-        self._adopt(best if validation and self.validation_scores_ else es.x_)
+        self._adopt(self._best if self.validation_scores_ else es.x_)
 
     def _batch_size(self, n_samples: int) -> int:
         if self.batch_size == "auto":
@@ -311,8 +314,8 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
         self.loss_curve_.append(self.loss_)
         self.n_iter_ += 1
         self.t_ += objective.pool_size
-        self.n_evaluations_ += 2 * self.n_pairs
-        self.n_example_forwards_ += 2 * self.n_pairs * objective.batch_size
+        self.n_evaluations_ += 2 * self._es.n_pairs
+        self.n_example_forwards_ += 2 * self._es.n_pairs * objective.batch_size
 
     def _judge(self, epoch: int, validation: list[Array] | None) -> bool:
         """Whether the last epoch was better than all before it by more than ``tol``."""
@@ -324,7 +327,8 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
             score = self._score(self._network.forward(self._es.x_, X), y, weight)
             improved = score > self.best_validation_score_ + self.tol
             self.validation_scores_.append(score)
-            self.best_validation_score_ = max(score, self.best_validation_score_)
+            if score > self.best_validation_score_:
+                self.best_validation_score_, self._best = score, self._es.x_
         return improved
 
     def _adopt(self, theta: Array) -> None:
@@ -337,7 +341,7 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
 
     def _raw(self, X: Any) -> Array:
         """Outputs before the output activation, in float64."""
-        check_is_fitted(self)
+        check_is_fitted(self, "coefs_")
         X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
         theta = self._network.pack(self.coefs_, self.intercepts_)
         return self._network.forward(theta.astype(np.float64), X.astype(np.float64))

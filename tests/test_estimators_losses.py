@@ -1,0 +1,165 @@
+"""What the estimators minimise: weighted examples, losses of any kind, with any guide."""
+
+import numpy as np
+import pytest
+from flowers import LEARN, QUICK, X, Y, batches, both, fit, initial, vector
+from problems import bits
+from sklearn.metrics import log_loss, mean_squared_error
+
+from blackbox_es import ESMLPClassifier, ESMLPRegressor
+
+# -- sample weights ------------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize("loss", ["named", "function"])
+def test_weights_are_repetitions(cls, loss):
+    """With full batches integer weights train as repeated examples do, to rounding."""
+
+    def function(y, p, sample_weight=None):
+        return np.average(np.square(y - p.T), axis=-1, weights=sample_weight).mean()
+
+    counts = np.random.default_rng(0).integers(0, 4, len(X))
+    options = {"batch_size": None, "loss": function if loss == "function" else None}
+    model = cls(**QUICK | options)
+    weighted = vector(model.fit(X, Y, counts))
+    repeated = vector(model.fit(np.repeat(X, counts, axis=0), np.repeat(Y, counts)))
+    np.testing.assert_allclose(weighted, repeated, rtol=1e-6, atol=1e-9)
+
+
+@both
+@batches
+def test_zero_weights_are_absences(cls, batch_size):
+    """Examples of weight zero might as well not be there, bit for bit."""
+    weight = np.random.default_rng(0).integers(0, 2, len(X)) * 1.5
+    used = weight > 0
+    model = cls(**QUICK | {"batch_size": batch_size})
+    masked = vector(model.fit(X, Y, weight))
+    assert bits(masked) == bits(vector(model.fit(X[used], Y[used], weight[used])))
+
+
+@both
+def test_all_weights_zero(cls):
+    """With no weight on anything there is nothing to fit."""
+    with pytest.raises(ValueError, match=r"(?i)sample.weight.*zero"):
+        cls(**QUICK).fit(X, Y, np.zeros(len(X)))
+
+
+# -- losses --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weight", [None, np.arange(150.0) + 1])
+def test_a_loss_gets_labels_and_probabilities(weight):
+    """A function is given labels, probabilities, and weights if and only if `fit` is."""
+    names = np.array(["a", "b", "c"])
+    given = []
+
+    def loss(y_true, y_prob, **others):
+        given.append((y_true, y_prob, others))
+        return float(np.mean(y_prob[:, 0]))
+
+    ESMLPClassifier(**QUICK | {"max_iter": 1}, loss=loss).fit(X, names[Y], weight)
+    for y_true, y_prob, others in given:
+        assert list(y_true) == list(names[Y])
+        assert y_prob.shape == (150, 3)
+        np.testing.assert_allclose(y_prob.sum(axis=1), 1)
+        assert bits(others) == ({} if weight is None else {"sample_weight": bits(weight)})
+
+
+@pytest.mark.parametrize("targets", [Y, np.column_stack([Y, -Y])], ids=["one", "two"])
+def test_a_loss_gets_targets_of_their_shape(targets):
+    """A regressor's function is given targets and predictions of the shape of y."""
+    given = []
+
+    def loss(y_true, y_pred):
+        given.append((y_true.shape, y_pred.shape))
+        return mean_squared_error(y_true, y_pred)
+
+    ESMLPRegressor(**QUICK, loss=loss).fit(X, targets)
+    assert set(given) == {(targets.shape, targets.shape)}
+
+
+@pytest.mark.parametrize("weight", [None, np.arange(150.0) + 1], ids=["plain", "weighted"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_scikit_learn_log_loss_is_ours(n_classes, weight):
+    """scikit-learn's log loss given as a function trains to the same weights, to rounding."""
+    y = np.minimum(Y, n_classes - 1)
+    paths = [
+        ESMLPClassifier(**QUICK | {"max_iter": 20}, loss=loss).fit(X, y, weight)
+        for loss in ("log_loss", log_loss)
+    ]
+    np.testing.assert_allclose(paths[0].loss_curve_, paths[1].loss_curve_, rtol=1e-9)
+    np.testing.assert_allclose(*map(vector, paths), rtol=1e-6, atol=1e-9)
+
+
+def test_half_the_squared_error_is_the_default():
+    """A regressor's loss is half the mean squared error."""
+    half = fit(ESMLPRegressor, loss=lambda y, p: mean_squared_error(y, p) / 2)
+    np.testing.assert_allclose(half, fit(ESMLPRegressor), rtol=1e-6, atol=1e-9)
+
+
+def test_a_loss_cannot_reach_the_data():
+    """A function that scribbles over its arguments spoils neither the caller's data nor ours."""
+
+    def loss(y, p):
+        value = mean_squared_error(y, p)
+        y[:] = p[:] = 0
+        return value
+
+    y = Y.astype(float)
+    scribbled = vector(ESMLPRegressor(**QUICK, loss=loss).fit(X, y))
+    assert bits(y) == bits(Y.astype(float))
+    assert bits(scribbled) == bits(fit(ESMLPRegressor, loss=mean_squared_error))
+
+
+# -- learning ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"loss": name} for name in ("log_loss", "zero_one", "hinge")),
+        *({"activation": a} for a in ("tanh", "logistic", "identity", "step", "sign")),
+        *({"guide": guide, "guide_alpha": 0.5} for guide in ("backprop", "previous")),
+        *({"shaping": name} for name in ("standardized", "centered_ranks", "nes")),
+        {"optimizer": "clipup", "learning_rate_init": 0.3},
+        {"optimizer": "sgd", "learning_rate_init": 0.5},
+        {"activation": "step", "loss": "zero_one", "guide": "backprop", "n_guides": 3},
+        {"loss": "zero_one", "batch_size": 32},
+        {"hidden_layer_sizes": (6, 5)},
+        {"hidden_layer_sizes": ()},
+        {"hidden_layer_sizes": 8},
+    ],
+    ids=str,
+)
+def test_learns(options):
+    """With any loss, activation, guide, shaping and optimizer the flowers are told apart."""
+    model = ESMLPClassifier(**LEARN | options).fit(X, Y)
+    assert model.score(X, Y) > 0.8  # a third by chance
+
+
+@pytest.mark.parametrize("guide", [None, "backprop", "previous"])
+@pytest.mark.parametrize("activation", ["tanh", "sign"])
+def test_regressor_learns(guide, activation):
+    """A regressor explains most of the variance."""
+    options = {"activation": activation, "guide": guide}
+    assert ESMLPRegressor(**LEARN | options).fit(X, Y).score(X, Y) > 0.75
+
+
+@pytest.mark.parametrize("loss", [None, "zero_one", "hinge"])
+def test_the_guide_is_the_gradient_of_the_log_loss(loss):
+    """Whatever the loss, the search that never leaves the guide moves along the log loss."""
+    options = {"guide": "backprop", "guide_alpha": 0.0, "sigma": 0.3, "alpha": 0.0}
+    model = ESMLPClassifier(**QUICK | options | {"max_iter": 1}, optimizer="sgd", loss=loss)
+    network, theta = initial(model.fit(X, Y))
+    moved = vector(model) - theta
+    gradient = network.gradient(theta, X, Y, None, "log_loss")[1]
+    cosine = moved @ gradient / np.linalg.norm(moved) / np.linalg.norm(gradient)
+    assert cosine == pytest.approx(-1, abs=1e-9)
+
+
+def test_guide_of_a_step():
+    """Guided by backpropagation, a search in the guide's line alone lowers the loss of steps."""
+    options = {"activation": "sign", "guide": "backprop", "guide_alpha": 0.0}
+    model = ESMLPClassifier(**LEARN | options).fit(X, Y)
+    assert model.loss_ < 0.8 * model.loss_curve_[0]

@@ -1,0 +1,284 @@
+"""How the estimators train: path, budgets, rates and penalty, exactly where that can be said."""
+
+import numpy as np
+import pytest
+from flowers import LEARN, QUICK, X, Y, batches, both, fit, initial, vector
+from problems import bits
+from sklearn.base import clone
+from sklearn.model_selection import train_test_split
+
+from blackbox_es import (
+    SGD,
+    Adam,
+    ESMLPClassifier,
+    ESMLPRegressor,
+    Linear,
+    LowRank,
+    VanillaES,
+)
+from blackbox_es.neural.objective import NetworkObjective
+from blackbox_es.neural.penalty import Penalized
+
+# -- the whole path ------------------------------------------------------------------------------
+
+
+@batches
+def test_is_the_strategy_on_the_network(batch_size):
+    """`fit` is VanillaES on the network's objective with low-rank noise, bit for bit."""
+    options = {"batch_size": batch_size, "alpha": 0.0, "learning_rate": "constant"}
+    model = ESMLPClassifier(**QUICK | options, optimizer="sgd", sigma=0.1).fit(X, Y)
+    network, theta = initial(model)
+    n = network.n_parameters
+    es = VanillaES(
+        sigma=0.1 * np.sqrt(n), beta=float(n), n_pairs=16, max_iter=3, random_state=0,
+        sampler=LowRank(network.shapes), optimizer="sgd", learning_rate=0.01,
+    )  # fmt: skip
+    size = batch_size or len(X)
+    es.fit(NetworkObjective(network, "log_loss", X, Y, None, batch_size=size, n_pairs=16), theta)
+    assert bits(vector(model)) == bits(np.array(es.x_))
+
+
+@both
+def test_refit_is_a_first_fit(cls):
+    """A second fit, also after partial_fit or on other data, equals the fit of a new object."""
+    model = cls(**QUICK).fit(X[:50, :2], Y[:50])
+    assert bits(vector(model.fit(X, Y))) == bits(fit(cls))
+    assert model.n_iter_ == len(model.loss_curve_) == 3
+    assert bits(vector(model.partial_fit(X, Y).fit(X, Y))) == bits(fit(cls))
+
+
+@both
+def test_random_state_decides(cls):
+    """Equal seeds give equal bits, other seeds other weights; a RandomState is drawn from."""
+    assert bits(fit(cls)) == bits(fit(cls))
+    assert bits(fit(cls)) != bits(fit(cls, random_state=1))
+    drawn = [fit(cls, random_state=np.random.RandomState(seed)) for seed in (3, 3, 4)]
+    assert bits(drawn[0]) == bits(drawn[1]) != bits(drawn[2])
+
+
+def test_global_randomness_is_not_touched():
+    """NumPy's global state is neither read nor changed."""
+    expected = fit(batch_size=16, early_stopping=True)
+    np.random.seed(5)  # noqa: NPY002
+    before = bits(np.random.get_state())  # noqa: NPY002
+    assert bits(fit(batch_size=16, early_stopping=True)) == bits(expected)
+    assert bits(np.random.get_state()) == before  # noqa: NPY002
+
+
+@both
+@batches
+def test_any_number_of_threads(cls, batch_size):
+    """The number of threads does not change a bit, of a named loss or of a function."""
+
+    def loss(y, p, sample_weight=None):
+        return float(np.square(y - p.T).mean())
+
+    for options in ({}, {"loss": loss}, {"guide": "backprop"}):
+        options |= {"n_pairs": 300, "batch_size": batch_size}
+        assert bits(fit(cls, n_jobs=3, **options)) == bits(fit(cls, **options))
+
+
+# -- partial_fit and warm_start ------------------------------------------------------------------
+
+
+@both
+@batches
+@pytest.mark.parametrize("optimizer", ["adam", SGD(momentum=0.9)], ids=str)
+def test_partial_fits_are_one_longer_fit(cls, batch_size, optimizer):
+    """Passes of partial_fit continue moments and generations: together a fit at constant rate."""
+    options = {**QUICK, "batch_size": batch_size, "optimizer": optimizer}
+    several = cls(**options)
+    for _ in range(3):
+        several.partial_fit(X, Y, **({"classes": [2, 0, 1]} if cls is ESMLPClassifier else {}))
+    n_iter = 3 * (1 if batch_size is None else len(X) // batch_size)
+    one = cls(**options | {"max_iter": n_iter, "learning_rate": "constant"}).fit(X, Y)
+    assert several.n_iter_ == n_iter
+    assert bits(several.loss_curve_) == bits(one.loss_curve_)
+    assert bits(vector(several)) == bits(vector(one))
+
+
+def test_partial_fit_of_the_same_data_moves_on():
+    """A second call on the same data is a second step, not the first one again."""
+    model = ESMLPRegressor(**QUICK).partial_fit(X, Y)
+    first = vector(model)
+    assert (vector(model.partial_fit(X, Y)) != first).any()
+    assert model.n_iter_ == 2
+
+
+@both
+def test_partial_fit_after_fit(cls):
+    """partial_fit goes on from the weights of a fit, as warm_start does."""
+    one = cls(**QUICK | {"learning_rate": "constant", "warm_start": True}).fit(X, Y)
+    other = clone(one).fit(X, Y).partial_fit(X, Y)
+    assert bits(vector(other)) == bits(vector(one.set_params(max_iter=1).fit(X, Y)))
+
+
+@both
+def test_warm_start_begins_at_the_last_weights(cls):
+    """With warm_start a fit that hardly moves keeps the weights; without it, the initial ones."""
+    model = cls(**QUICK | {"warm_start": True}).fit(X, Y)
+    last = vector(model)
+    still = {"learning_rate_init": 1e-300, "optimizer": "sgd", "alpha": 0.0}
+    assert bits(vector(model.set_params(**still).fit(X, Y))) == bits(last)
+    assert bits(vector(model.set_params(warm_start=False).fit(X, Y))) == bits(initial(model)[1])
+
+
+def test_partial_fit_sees_every_example_once():
+    """One call is one pass over its data, whatever was seen before."""
+    seen = []
+
+    def loss(y, p):
+        seen.extend(y.tolist())
+        return float(np.square(y - p).mean())
+
+    model = ESMLPRegressor(loss=loss, batch_size=16, n_pairs=1, random_state=0)
+    for n in (48, 80, 16, 64):
+        seen.clear()
+        model.partial_fit(X[:n], np.arange(n))
+        assert sorted(seen) == sorted([*range(n), *range(n)])  # both points of the pair
+
+
+def test_n_pairs_changed_between_partial_fits():
+    """Changed parameters never mix with the old: what is counted is what was evaluated."""
+    calls = []
+
+    def loss(y, p):
+        calls.append(0)
+        return float(np.square(y - p).mean())
+
+    model = ESMLPRegressor(**QUICK | {"loss": loss})
+    for n_pairs in (16, 8, 32):
+        model.set_params(n_pairs=n_pairs).partial_fit(X, Y)
+        assert model.n_evaluations_ == len(calls)
+
+
+def test_early_stopping_is_not_for_partial_fit():
+    """partial_fit has no data to hold out, and says so."""
+    with pytest.raises(ValueError, match="early_stopping"):
+        ESMLPRegressor(early_stopping=True).partial_fit(X, Y)
+
+
+# -- when to stop --------------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize("tol", [0.0, 1e-4, 0.05])
+def test_early_stopping_keeps_the_best_weights(cls, tol):
+    """The weights kept score ``best_validation_score_``, the best of all, on the data held out."""
+    options = {**LEARN, "tol": tol, "n_iter_no_change": 2, "early_stopping": True}
+    model = cls(**options, validation_fraction=0.2).fit(X, Y)
+    stratify = Y if cls is ESMLPClassifier else None
+    _, held_X, _, held_y = train_test_split(X, Y, test_size=0.2, random_state=0, stratify=stratify)
+    assert model.best_validation_score_ == max(model.validation_scores_)
+    assert model.score(held_X, held_y) == pytest.approx(model.best_validation_score_, abs=1e-12)
+
+
+def test_early_stopping_ends_the_search():
+    """Without a better score for ``n_iter_no_change`` epochs of ten generations it ends."""
+    options = {"max_iter": 1000, "early_stopping": True, "tol": 1.0, "n_iter_no_change": 3}
+    model = ESMLPClassifier(**QUICK | options).fit(X, Y)
+    assert (model.n_iter_, len(model.validation_scores_)) == (40, 4)  # the first was better
+
+
+@pytest.mark.parametrize(("batch_size", "epoch"), [(None, 10), (4, 37)])
+def test_stops_when_the_loss_stops_falling(batch_size, epoch):
+    """It ends after ``n_iter_no_change`` epochs, passes of ten generations at least, in vain."""
+    options = {"max_iter": 1000, "tol": 1e6, "n_iter_no_change": 2, "batch_size": batch_size}
+    model = ESMLPClassifier(**QUICK | options).fit(X, Y)
+    assert model.n_iter_ == 3 * epoch
+    means = np.mean(np.reshape(model.loss_curve_, (3, epoch)), axis=1)
+    assert model.best_loss_ == pytest.approx(means.min())
+
+
+def test_a_flat_loss_ends_the_search():
+    """Where all points are the same for many generations there is nothing to learn."""
+    model = ESMLPClassifier(**QUICK | {"max_iter": 1000, "loss": lambda y, p: 1.0}).fit(X, Y)
+    assert model.n_iter_ < 100
+
+
+def test_max_time():
+    """The clock is looked at after each generation."""
+    model = ESMLPClassifier(**QUICK | {"max_iter": 10**6, "max_time": 1e-9}).fit(X, Y)
+    assert model.n_iter_ == 1
+
+
+@both
+@pytest.mark.parametrize(("batch_size", "n_pairs", "pool"), [(None, 16, 150), (16, 32, 32)])
+def test_counts(cls, batch_size, n_pairs, pool):
+    """Generations, losses, samples and forward passes are counted."""
+    model = cls(**QUICK | {"batch_size": batch_size, "n_pairs": n_pairs}).fit(X, Y)
+    assert model.n_iter_ == len(model.loss_curve_) == 3
+    assert model.loss_ == model.loss_curve_[-1]
+    assert model.t_ == 3 * pool
+    assert model.n_evaluations_ == 3 * 2 * n_pairs
+    assert model.n_example_forwards_ == model.n_evaluations_ * (batch_size or 150)
+
+
+@both
+def test_quiet_off_a_terminal(cls, capfd):
+    """Where there is no terminal nothing is printed, however verbose."""
+    cls(**QUICK, verbose=1).fit(X, Y)
+    assert capfd.readouterr() == ("", "")
+
+
+# -- rates and penalty ---------------------------------------------------------------------------
+
+
+def test_learning_rates():
+    """ "linear" falls from the first rate to zero over ``max_iter``; "constant" stays."""
+    sgd = {"optimizer": "sgd", "alpha": 0.0}
+    first = fit(**sgd, max_iter=1)
+    assert bits(first) == bits(fit(**sgd, max_iter=1, learning_rate="constant"))
+    constant = fit(**sgd, max_iter=2, learning_rate="constant") - first
+    half = fit(**sgd, learning_rate_init=0.01, max_iter=1)
+    linear = fit(**sgd, max_iter=2) - half
+    np.testing.assert_allclose(linear, constant / 2, rtol=1e-9, atol=1e-12)
+
+
+def test_rate_of_the_optimizer_comes_first():
+    """An optimizer with a rate or a schedule of its own keeps it."""
+    own = fit(optimizer=Adam(0.05), learning_rate_init=7.0)
+    assert bits(own) == bits(fit(learning_rate_init=0.05, learning_rate="constant"))
+    falling = fit(optimizer=Adam(Linear(0.05, 0.0, 3)))
+    assert bits(falling) == bits(fit(learning_rate_init=0.05))
+
+
+def test_sigma_is_that_of_each_weight():
+    """A schedule of sigma means what a constant means, in each generation."""
+    assert bits(fit(sigma=lambda t: 0.2)) == bits(fit(sigma=0.2))
+    assert bits(fit(sigma=lambda t: 0.2 / (1 + t))) != bits(fit(sigma=0.2))
+
+
+@both
+@pytest.mark.parametrize("weight", [None, 2.0])
+def test_penalty_is_exact(cls, weight):
+    """``alpha / sum_i w_i`` times the weights is added to the gradient, nothing to intercepts."""
+    sample_weight = None if weight is None else np.full(len(X), weight)
+    options = {"optimizer": "sgd", "learning_rate_init": 0.5, "max_iter": 1}
+    model = cls(**QUICK | options | {"alpha": 30.0}).fit(X, Y, sample_weight)
+    network, theta = initial(model)
+    moved = vector(model) - fit(cls, sample_weight, **options, alpha=0.0)
+    expected = -0.5 * 30.0 / (150 * (weight or 1)) * theta * network.is_weight()
+    np.testing.assert_allclose(moved, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_penalized_optimizer():
+    """It steps as the optimizer does with ``penalty x`` added to the gradient."""
+    rng = np.random.default_rng(0)
+    x, penalty = rng.normal(size=5), np.arange(5.0)
+    plain, penalized = SGD(momentum=0.9), Penalized(SGD(momentum=0.9), penalty)
+    y, states = x, [plain.init(x), penalized.init(x)]
+    for gradient in rng.normal(size=(3, 5)):
+        x, states[0] = plain.step(x, gradient + penalty * x, states[0], 0.1)
+        y, states[1] = penalized.step(y, gradient, states[1], 0.1)
+    assert bits(x) == bits(y)
+    assert Penalized(SGD(0.3), penalty).learning_rate == 0.3
+
+
+def test_penalty_shrinks():
+    """The larger alpha, the smaller the weights."""
+    sizes = []
+    for alpha in (0.0, 10.0, 100.0):
+        model = ESMLPClassifier(**LEARN | {"alpha": alpha}).fit(X, Y)
+        sizes.append(sum(np.square(w).sum() for w in model.coefs_))
+    assert sizes[0] > 2 * sizes[1] > 4 * sizes[2]

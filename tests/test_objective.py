@@ -1,0 +1,275 @@
+"""The loss of a network over parts of the examples, against every network evaluated by itself."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import pytest
+from problems import bits
+from scipy.special import expit, log_softmax
+
+from blackbox_es import GuidedES, Isotropic, LowRank, VanillaES
+from blackbox_es.generation import Generation
+from blackbox_es.neural import kernels
+from blackbox_es.neural.network import Network
+from blackbox_es.neural.objective import NetworkObjective
+from blackbox_es.samplers import Guided, orthonormal_rows, unit_guide
+
+N = 96
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(N, 5))
+LABELS = RNG.integers(0, 3, N)
+TARGETS = RNG.normal(size=(N, 3))
+WEIGHT = RNG.integers(1, 4, N) * 0.5
+NETWORK = Network((5, 4, 3), "tanh")
+
+
+def objective(loss="log_loss", y=LABELS, weight=None, network=NETWORK, x=X, **options):
+    """The objective of 32 pairs on two slices of 16 of the 96 examples."""
+    options = {"batch_size": 16, "n_pairs": 32, **options}
+    return NetworkObjective(network, loss, x, y, weight, **options)
+
+
+def generation(network=NETWORK, guides=0, dtype=float, n_pairs=32, seed=3, index=0):
+    """A generation around a random network, guided or not."""
+    rng = np.random.default_rng(seed)
+    sampler = LowRank(network.shapes, sigma=2.0)
+    if guides:
+        units = [unit_guide(g) for g in rng.normal(size=(guides, network.n_parameters))]
+        sampler = Guided(sampler, orthonormal_rows(units, dtype), 0.5)
+    return Generation(network.initial(rng).astype(dtype), sampler, seed, index, n_pairs)
+
+
+# -- references: losses of each example from raw outputs ------------------------------------------
+
+
+def log_loss(raw, y):
+    if raw.shape[1] == 1:
+        return -np.log(expit(np.where(y, raw[:, 0], -raw[:, 0])))
+    return -log_softmax(raw, axis=1)[np.arange(len(y)), y]
+
+
+def squared_error(raw, y):
+    return ((raw - y) ** 2).sum(axis=1) / (2 * raw.shape[1])
+
+
+def zero_one(raw, y):
+    return (raw[:, 0] > 0 if raw.shape[1] == 1 else raw.argmax(axis=1)) != y
+
+
+def hinge(raw, y):
+    if raw.shape[1] == 1:
+        return np.maximum(0, 1 - np.where(y, 1, -1) * raw[:, 0])
+    rows = np.arange(len(y))
+    others = raw.copy()
+    others[rows, y] = -np.inf
+    return np.maximum(0, 1 + others.max(axis=1) - raw[rows, y])
+
+
+CLASSIFICATION = {"log_loss": log_loss, "zero_one": zero_one, "hinge": hinge}
+
+
+def dense(loss, gen, network, x, y, weight, pool, batch, n_slices):
+    """Each network of a generation, made and evaluated on its slice of the pool."""
+    pool = np.arange(len(x))[pool]
+    values = np.empty((2, gen.n_pairs))
+    for row, theta in enumerate(gen.points()):
+        half, pair = divmod(row, gen.n_pairs)
+        first = pair * n_slices // gen.n_pairs * batch
+        rows = pool[first : first + batch]
+        losses = loss(network.forward(theta, x[rows]), y[rows])
+        w = np.ones(len(x)) if weight is None else weight
+        values[half, pair] = w[rows] @ losses / (batch * w.mean())
+    return values
+
+
+# -- a generation --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("guides", [0, 1, 3])
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
+@pytest.mark.parametrize("n_outputs", [1, 3])
+@pytest.mark.parametrize("loss", CLASSIFICATION)
+def test_generation_is_each_network_by_itself(loss, n_outputs, weight, guides):
+    """The losses of a generation are those of its points, each on its slice of the pool."""
+    network = Network((5, 4, n_outputs), "relu")
+    y = LABELS if n_outputs == 3 else LABELS % 2
+    whole, gen = objective(loss, y, weight, network), generation(network, guides)
+    pool = whole.rows(gen.seed, gen.index)
+    expected = dense(CLASSIFICATION[loss], gen, network, X, y, weight, pool, 16, 2)
+    np.testing.assert_allclose(whole.evaluate_generation(gen), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("guides", [0, 2])
+@pytest.mark.parametrize("sizes", [(5, 3), (5, 4, 3), (5, 70, 4, 3)], ids=str)
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-9), (np.float32, 1e-4)])
+def test_generation_of_any_depth(sizes, guides, dtype, rtol):
+    """So it is for any number of layers and in both precisions, of regression too."""
+    network = Network(sizes, "tanh")
+    gen = generation(network, guides, dtype)
+    whole = objective("squared_error", TARGETS, network=network, x=X.astype(dtype))
+    pool = whole.rows(gen.seed, gen.index)
+    expected = dense(squared_error, gen, network, X, TARGETS, None, pool, 16, 2)
+    np.testing.assert_allclose(whole.evaluate_generation(gen), expected, rtol=rtol)
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
+@pytest.mark.parametrize("guides", [0, 1])
+def test_a_function_is_given_what_a_point_gives(guides, weight):
+    """A function gets targets, outputs and weights of the slice, and its value is the loss."""
+
+    def loss(y, raw, w):
+        assert (w is None) == (weight is None)
+        return np.average(log_loss(raw, y), weights=w)
+
+    gen = generation(guides=guides)
+    whole = objective(loss, weight=weight)
+    pool = np.arange(N)[whole.rows(gen.seed, gen.index)]
+    points, values = gen.points(), whole.evaluate_generation(gen)
+    for row, value in enumerate(values.ravel()):
+        rows = pool[row % 32 // 16 * 16 :][:16]
+        w = None if weight is None else weight[rows]
+        expected = loss(LABELS[rows], NETWORK.forward(points[row], X[rows]), w)
+        assert value == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "n_pairs", "n_slices"), [(16, 15, 1), (16, 50, 3), (40, 64, 2), (200, 64, 1)]
+)
+def test_slices(batch_size, n_pairs, n_slices):
+    """Sixteen pairs or more share a slice; there are no more slices than the examples fill."""
+    whole = objective(batch_size=batch_size, n_pairs=n_pairs)
+    batch = min(batch_size, N)
+    assert (whole.batch_size, whole.pool_size) == (batch, n_slices * batch)
+    gen = generation(n_pairs=n_pairs)
+    pool = whole.rows(gen.seed, gen.index)
+    expected = dense(log_loss, gen, NETWORK, X, LABELS, None, pool, batch, n_slices)
+    np.testing.assert_allclose(whole.evaluate_generation(gen), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("loss", ["log_loss", lambda y, raw, w: raw.mean()], ids=["name", "call"])
+@pytest.mark.parametrize("guides", [0, 2])
+def test_any_executor(loss, guides):
+    """Threads do not change a bit of the values."""
+    gen = generation(guides=guides, n_pairs=300)
+    alone = objective(loss, n_pairs=300).evaluate_generation(gen)
+    with ThreadPoolExecutor(3) as executor:
+        whole = objective(loss, n_pairs=300, executor=executor)
+        assert bits(whole.evaluate_generation(gen)) == bits(alone)
+
+
+def test_only_low_rank_noise():
+    """Networks are perturbed by LowRank noise; other noise is refused."""
+    gen = generation()
+    other = Generation(gen.center, Isotropic(gen.center.size), 0, 0, 32)
+    with pytest.raises(TypeError, match="LowRank noise, not by Isotropic"):
+        objective().evaluate_generation(other)
+
+
+@pytest.mark.skipif(not hasattr(kernels.evaluate, "signatures"), reason="nothing is compiled")
+def test_read_only_data_compile_nothing_new():
+    """Read-only examples, targets and weights, as pandas has them, use the code that is there."""
+    arguments = [X.copy(), TARGETS.copy(), WEIGHT.copy()]
+    n_compiled = []
+    for writeable in (True, False):
+        for array in arguments:
+            array.flags.writeable = writeable
+        x, y, weight = arguments
+        whole = objective("squared_error", y, weight, x=x, batch_size=N)
+        whole.evaluate_generation(generation())
+        n_compiled.append(len(kernels.evaluate.signatures))
+    assert n_compiled[0] == n_compiled[1]
+
+
+# -- pools ---------------------------------------------------------------------------------------
+
+
+def test_an_epoch_is_a_permutation():
+    """The pools of each epoch hold every example once, in an order of its own."""
+    whole = objective()
+    assert whole.pools_per_epoch == 3
+    epochs = [np.concatenate([whole.rows(0, 3 * e + i) for i in range(3)]) for e in range(3)]
+    for order in epochs:
+        assert sorted(order) == list(range(N))
+    assert len({tuple(order) for order in epochs}) == 3
+
+
+def test_an_epoch_leaves_out_what_fills_no_pool():
+    """No example comes twice in an epoch; those that do not fill a pool wait for other epochs."""
+    whole = objective(batch_size=20)
+    assert (whole.pool_size, whole.pools_per_epoch) == (40, 2)
+    orders = [np.concatenate([whole.rows(0, 2 * e + i) for i in range(2)]) for e in range(20)]
+    assert all(len(set(order)) == 80 for order in orders)
+    assert len(set(np.concatenate(orders))) == N
+
+
+def test_pools_are_functions_of_the_key():
+    """A pool depends on seed and generation, whatever was asked before."""
+    forward, backward = objective(), objective()
+    keys = [(seed, index) for seed in (0, 1, 2**63) for index in range(7)]
+    pools = {key: bits(forward.rows(*key)) for key in keys}
+    assert pools == {key: bits(backward.rows(*key)) for key in reversed(keys)}
+    assert len({str(pool) for pool in pools.values()}) == len(keys)
+
+
+def test_full_batches_keep_all_examples():
+    """With as many examples as there are, every generation takes them all, in their order."""
+    whole = objective(batch_size=N)
+    assert (whole.pool_size, whole.pools_per_epoch) == (N, 1)
+    assert all(bits(X[whole.rows(0, index)]) == bits(X) for index in range(3))
+
+
+# -- at one point --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [16, N])
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
+@pytest.mark.parametrize(("name", "y"), [("log_loss", LABELS), ("squared_error", TARGETS)])
+def test_gradient_is_that_of_finite_differences(name, y, weight, batch_size):
+    """The gradient is that of the weighted mean loss over the pool of the generation."""
+    whole = objective(name, y, weight, batch_size=batch_size)
+    theta, key = generation().center, (5, 4)
+    rows = np.arange(N)[whole.rows(*key)]
+    reference = {"log_loss": log_loss, "squared_error": squared_error}[name]
+
+    def loss(at):
+        w = None if weight is None else weight[rows]
+        return np.average(reference(NETWORK.forward(at, X[rows]), y[rows]), weights=w)
+
+    steps = 1e-6 * np.eye(theta.size)
+    differences = [(loss(theta + step) - loss(theta - step)) / 2e-6 for step in steps]
+    np.testing.assert_allclose(whole.gradient(theta, key, name), differences, atol=1e-8)
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
+def test_call_is_the_mean_over_all_examples(weight):
+    """Called with parameters it is the weighted mean loss over all examples, as a float."""
+    theta = generation().center
+    expected = np.average(log_loss(NETWORK.forward(theta, X), LABELS), weights=weight)
+    for loss in ("log_loss", lambda y, raw, w: np.average(log_loss(raw, y), weights=w)):
+        value = objective(loss, weight=weight)(theta)
+        assert type(value) is float
+        assert value == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("returned", "error"), [(None, TypeError), ([1.0, 2.0], ValueError)])
+def test_a_function_must_return_a_number(returned, error):
+    """What is no number is refused, at a point and in a generation."""
+    whole = objective(lambda y, raw, w: returned)
+    with pytest.raises(error, match="the loss"):
+        whole(generation().center)
+    with pytest.raises(error, match="the loss"):
+        whole.evaluate_generation(generation())
+
+
+@pytest.mark.parametrize("strategy", [VanillaES, GuidedES])
+def test_is_an_objective(strategy):
+    """A strategy takes it as it takes any function, and lowers the mean loss over all examples."""
+    whole, theta = objective("squared_error", TARGETS), generation().center
+    options = {"n_pairs": 32, "max_iter": 60, "learning_rate": 0.03, "random_state": 0}
+    es = strategy(sampler=LowRank(NETWORK.shapes), **options)
+    guide = None
+    if strategy is GuidedES:
+        guide = partial(whole.gradient, key=(0, 0), loss="squared_error")
+    es.fit(whole, theta, guide)
+    assert es.fun_ == whole(es.x_) < 0.9 * whole(theta)
