@@ -7,6 +7,7 @@ line before a fence says what else a block is:
     <!-- skip -->            not run
     <!-- source: FILE -->    not run, but lines of that file; a line ``...`` stands for any lines
     <!-- output -->          what the last block that was run has printed
+    <!-- output within E --> the same, where numbers with a decimal point may be off by E
 """
 
 import ast
@@ -66,7 +67,7 @@ def run(page, text):
     """Run the code of a page and yield the blocks that show an output, with what was printed."""
     namespace, printed = {"__name__": "__main__"}, io.StringIO()
     for block in blocks(text):
-        if block.mark == "output":
+        if block.mark.startswith("output"):
             yield block, printed.getvalue()
         elif block.language == "python" and not block.mark:
             printed = io.StringIO()
@@ -80,14 +81,25 @@ def test_code_runs_and_prints_what_is_shown(page, monkeypatch, tmp_path):
     """Blocks run in order without a warning; outputs are as shown, up to white space."""
     monkeypatch.chdir(tmp_path)
     for block, printed in run(page, PAGES[page]):
-        assert printed.split() == block.text.split(), f"{page}, line {block.line}"
+        error = float(block.mark.rpartition(" ")[2]) if block.mark != "output" else 0.0
+        got, shown = printed.split(), block.text.split()
+        assert len(got) == len(shown), f"{page}, line {block.line}: {printed}"
+        differing = [words for words in zip(got, shown, strict=True) if not near(*words, error)]
+        assert not differing, f"{page}, line {block.line}: {printed}"
+
+
+def near(a, b, error):
+    """Equal words, or numbers with a decimal point that differ by no more than the error."""
+    number = re.compile(r"-?\d+\.\d+")
+    both = number.fullmatch(a) and number.fullmatch(b)
+    return a == b or bool(both and abs(float(a) - float(b)) <= error)
 
 
 @every_page
 def test_marks_are_known(page):
     """A misspelt comment does not turn a check off."""
     for block in blocks(PAGES[page]):
-        assert re.fullmatch(r"|skip|output|source: \S+", block.mark), f"{page}, line {block.line}"
+        assert re.fullmatch(r"|skip|output( within [\d.]+)?|source: \S+", block.mark), f"{page}, line {block.line}"
 
 
 def missing_line(quote, source):

@@ -134,7 +134,8 @@ def test_a_function_is_given_what_a_point_gives(guides, weight):
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "n_pairs", "n_slices"), [(16, 15, 1), (16, 50, 3), (40, 64, 2), (200, 64, 1)]
+    ("batch_size", "n_pairs", "n_slices"),
+    [(16, 15, 1), (16, 50, 3), (12, 300, 8), (40, 64, 2), (200, 64, 1)],
 )
 def test_slices(batch_size, n_pairs, n_slices):
     """Sixteen pairs or more share a slice; there are no more slices than the examples fill."""
