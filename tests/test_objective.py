@@ -185,11 +185,13 @@ def test_read_only_data_compile_nothing_new():
 # -- pools ---------------------------------------------------------------------------------------
 
 
-def test_an_epoch_is_a_permutation():
-    """The pools of each epoch hold every example once, in an order of its own."""
-    whole = objective()
+@pytest.mark.parametrize("first", [0, 4])
+def test_an_epoch_is_a_permutation(first):
+    """From ``first`` on, the pools of each epoch hold every example once, in another order."""
+    whole = objective(first=first)
     assert whole.pools_per_epoch == 3
-    epochs = [np.concatenate([whole.rows(0, 3 * e + i) for i in range(3)]) for e in range(3)]
+    pools = [whole.rows(0, first + i) for i in range(9)]
+    epochs = [np.concatenate(pools[i : i + 3]) for i in (0, 3, 6)]
     for order in epochs:
         assert sorted(order) == list(range(N))
     assert len({tuple(order) for order in epochs}) == 3

@@ -33,7 +33,7 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
     loss : {"log_loss", "zero_one", "hinge"}, callable or None
         None is the log loss. A function is called as ``loss(y_true, y_prob)``, with
         ``sample_weight=`` if weights are given to `fit`, of the labels and the probabilities, shape
-        (n_examples, n_classes).
+        (n_examples, n_classes); from several threads at once if ``n_jobs`` says so.
     sigma : float or schedule
         Standard deviation of the perturbation of each weight. (``sqrt(n)`` times this is the sigma
         of the strategies, which is the length of a direction.)
@@ -103,6 +103,8 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train on one pass over these examples, going on where the last call stopped.
 
+        The learning rate is constant. Parameters changed since the first call have no effect.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
@@ -136,6 +138,10 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
             self.classes_ = np.unique(y if classes is None else classes)
             self.n_outputs_ = 1 if len(self.classes_) == 2 else len(self.classes_)
             self.out_activation_ = "logistic" if self.n_outputs_ == 1 else "softmax"
+        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(
+                f"classes={classes!r} are not those of the first call, {self.classes_.tolist()}"
+            )
         unknown = np.setdiff1d(y, self.classes_)
         if unknown.size:
             raise ValueError(f"y holds classes that are not in classes_: {unknown[:5].tolist()}")

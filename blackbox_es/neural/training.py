@@ -46,6 +46,7 @@ _GENERATIONS_PER_EPOCH = 10  # at least: one pass over few examples says little 
 class ESMLP(BaseEstimator):  # type: ignore[misc]
     """What the classifier and the regressor share; parameters are documented there."""
 
+    _network: Network
     _losses: tuple[str, ...]  # by name, the default first; the surrogate is that of the default
 
     def __init__(
@@ -222,7 +223,13 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         """The network, and the strategy that trains it."""
         seed = as_seed(self.random_state)
+        before = self._network if theta is not None else None
         self._network = Network((X.shape[1], *self._hidden(), self.n_outputs_), self.activation)
+        if before is not None and before.layer_sizes != self._network.layer_sizes:
+            raise ValueError(
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r} is not what was fitted: a fit can "
+                "only be continued with the same network; set warm_start=False to begin anew"
+            )
         n = self._network.n_parameters
         if theta is None:
             theta = self._network.initial(np.random.default_rng(seed))
@@ -245,6 +252,7 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
         else:
             self._es = GuidedES(alpha=self.guide_alpha, n_guides=self.n_guides, **common)
         self._es.start(theta.astype(X.dtype))
+        self._es._warned.add("surrogate")  # the guide is ours, and it may be zero on a plateau
         self._incremental = max_iter is None
         self.n_iter_ = self.t_ = self.n_evaluations_ = self.n_example_forwards_ = 0
         self.loss_curve_: list[float] = []
@@ -293,7 +301,10 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
                 out_of_time = self.max_time is not None and (
                     time.perf_counter() - begun >= self.max_time
                 )
-                if es.stop_reason_ or n_stale >= self.n_iter_no_change or out_of_time:
+                last = i == max_iter
+                if es.stop_reason_ or last or n_stale >= self.n_iter_no_change or out_of_time:
+                    if i % epoch:  # judge what came after the last whole epoch
+                        self._judge(i % epoch, validation)
                     break
         self._adopt(self._best if self.validation_scores_ else es.x_)
 
