@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+_MOST = math.log(10.0)  # of a generation's root mean square over the running geometric mean
+
 
 def _moments(alpha: float, r: float, n: int, k: int) -> tuple[float, float]:
     """``g^T Sigma g / |g|^2`` and ``g^T Sigma^2 g / |g|^2``."""
@@ -91,15 +93,41 @@ def optimal_alpha(r: float, *, n: int, k: int, n_pairs: int) -> float:
 class SurrogateQuality:
     """A running estimate of r from the differences that evolution strategies measure anyway.
 
-    Let ``y = (f+ - f-) / 2`` and z the normals of the subspace (k of them). For smooth f
-    ``E y^2 = A + B`` and ``E y^2 (|z|^2 - k) = 2 B``, where ``A = sigma^2 alpha/n |grad|^2`` and
-    ``B = sigma^2 (1-alpha)/k |U^T grad|^2``: two averages give r, for any number of pairs, without
-    a further evaluation. The averages forget: old pairs count less by ``exp(-pairs / memory)``.
+    Let ``y = (f+ - f-) / 2`` and z the k normals of the subspace. For linear and quadratic f
+    ``y = b^T z + e``, both normal, where ``|b|^2 = sigma^2 (1-alpha)/k |U^T grad|^2`` and
+    ``var e = sigma^2 alpha/n |grad|^2``. With ``s = |b|^2 / var y``, the guides' share of the
+    variance, ``r = alpha k s / ((1-alpha) n (1-s))``.
+
+    With P > k pairs z is regressed on y, rather than y on z, as the residuals
+    ``E = Z^T Z - Z^T y y^T Z / |y|^2`` have Wishart's distribution whatever y is, with P - 1
+    degrees of freedom and scale ``I - s b b^T / |b|^2``. Its determinant is ``1 - s``; hence
+    ``det E / ((P-1) (P-2) ... (P-k))`` has mean ``1 - s``, and it is distributed as ``1 - s``
+    times independent ``chi2_m / m``, m = P-1, ..., P-k. It is the same for all multiples of y:
+    generations count alike whatever the size of their gradients, at no bias.
+
+    With P <= k there are the moments, ``E y^2 (|z|^2 - k) / 2 = s E y^2``, y in units of the
+    running geometric mean of the generations' root mean squares, and cut to ten of them. That the
+    unit contains y is a bias of the order of P / memory. For r well above k/n, where s is close to
+    1, they tell little more than that.
+
+    The sums of ``k s`` and of ``1 - s`` over generations forget: old pairs count less by
+    ``exp(-pairs / memory)``. Differences of exactly zero, such as those of failed pairs, are left
+    out. Noise of the objective adds to ``var e`` and lowers r.
+
+    Attributes
+    ----------
+    guided, rest : float
+        The sums of ``k s`` and ``1 - s`` over pairs.
+    weight : float
+        The number of these pairs.
+    level : float
+        The running mean of the logarithms of the generations' root mean squares.
     """
 
-    energy: float = 0.0
     guided: float = 0.0
+    rest: float = 0.0
     weight: float = 0.0
+    level: float = 0.0
 
     def update(self, differences: Array, latent: Array, memory: float) -> SurrogateQuality:
         """With the values of one more generation.
@@ -107,29 +135,45 @@ class SurrogateQuality:
         Parameters
         ----------
         differences : ndarray of shape (n_pairs,)
-            ``f+ - f-``.
+            ``f+ - f-``, or any multiple of it.
         latent : ndarray of shape (n_pairs, k)
             The normals of the subspace.
         memory : float
             Number of pairs after which a pair counts 1/e.
         """
-        with np.errstate(over="ignore", invalid="ignore"):
-            y2 = differences * differences
-        if not np.isfinite(y2.sum()):  # too large to be squared: tells nothing of the rest
+        known = differences != 0.0
+        y, z = differences[known].astype(np.float64), latent[known].astype(np.float64)
+        n_pairs, k = z.shape
+        largest = float(np.abs(y).max(initial=0.0))
+        if not 0.0 < largest < math.inf:
             return self
-        excess = np.einsum("pk,pk->p", latent, latent, dtype=np.float64) - latent.shape[1]
-        keep = math.exp(-len(y2) / memory)
+        y /= largest  # so that no square is out of range
+        y2 = y * y
+        total = float(y2.sum())
+        size = math.log(largest) + 0.5 * math.log(total / n_pairs)
+        keep = math.exp(-n_pairs / memory)
+        weight = keep * self.weight + n_pairs
+        level = (keep * self.weight * self.level + n_pairs * size) / weight
+        if n_pairs > k:
+            energy = float(n_pairs)
+            z -= y[:, None] * ((y[:, None] * z).sum(axis=0) / total)
+            log_det = float(np.linalg.slogdet(np.einsum("pi,pj->ij", z, z))[1])
+            rest = energy * math.exp(log_det - math.lgamma(n_pairs) + math.lgamma(n_pairs - k))
+        else:
+            energy = n_pairs * math.exp(2.0 * min(size - level, _MOST))
+            excess = np.einsum("pi,pi->p", z, z) - k
+            rest = energy * (1.0 - float((y2 * excess).sum()) / total / 2.0)
         return SurrogateQuality(
-            keep * self.energy + float(y2.sum()),
-            keep * self.guided + float(y2 @ excess) / 2.0,
-            keep * self.weight + len(y2),
+            keep * self.guided + k * (energy - rest),
+            keep * self.rest + rest,
+            weight,
+            level,
         )
 
     def r(self, alpha: float, *, n: int, k: int) -> float:
         """The estimate of ``r``, between 0 and 1; the level of chance k/n before there is any."""
-        if not 0.0 < self.energy < math.inf or alpha in (0.0, 1.0):
+        along = alpha * max(self.guided, 0.0)
+        total = (1.0 - alpha) * n * max(self.rest, 0.0)
+        if alpha in (0.0, 1.0) or not max(along, total) > 0.0:
             return k / n
-        inside = min(max(self.guided / self.energy, 0.0), 1.0)  # B / (A + B)
-        along = inside * k / (1.0 - alpha)
-        total = (1.0 - inside) * n / alpha
-        return along / max(total, along)
+        return along / max(along, total)

@@ -60,7 +60,9 @@ class Places(NamedTuple):
     examples: int  # D rows: X transposed
     targets: int  # T
     shared: int  # (1 + k) N1: X W + bias of the first layer, with theta and each of the subspace
-    projected: int  # GROUP: X a of some pairs; or K: X E + c of one pair if there is no hidden layer
+    projected: (
+        int  # GROUP: X a of some pairs; or K: X E + c of one pair if there is no hidden layer
+    )
     line: int  # 1: h a of a deeper layer
     hidden: int  # widest layer: h
     linear: int  # widest layer: h W + bias, and finally the raw outputs
@@ -108,6 +110,37 @@ def population_losses(
     starts: Array,
     batch: int,
 ) -> Array:
+    """``sum_i w_i l_i`` of both halves of each pair, over the examples the pair sees.
+
+    Half 0 has the parameters ``theta + d_p``, half 1 ``theta - d_p``, with ``d_p`` the signs of the
+    pair times `scale`, arranged as the module says, plus ``coefs[p] @ subspace``.
+
+    Parameters
+    ----------
+    network : Network
+    loss : str
+        A name in `LOSSES`.
+    theta : ndarray of shape (n,), float32 or float64
+    scale : float
+        Size of each coordinate's move.
+    signs : ndarray of shape (n_pairs, n_factors), dtype of theta
+        See `blackbox_es.samplers.LowRank.factors`.
+    coefs : ndarray of shape (n_pairs, k), dtype of theta
+    subspace : ndarray of shape (k, n), dtype of theta; k may be 0
+    X : ndarray of shape (n_samples, n_inputs), dtype of theta, C-contiguous
+    y : ndarray of shape (n_samples,) of class indices, or (n_samples, n_outputs)
+    sample_weight : ndarray of shape (n_samples,) or None
+        None weighs every example by 1.
+    starts : ndarray of shape (n_pairs,), int
+        Pair p sees the examples ``starts[p] : starts[p] + batch``; fastest if pairs that see the
+        same ones are neighbours.
+    batch : int
+
+    Returns
+    -------
+    ndarray of shape (2, n_pairs), float64
+        A pair's losses have the same bits in any call and any thread.
+    """
     targets = np.ascontiguousarray(y, theta.dtype).reshape(len(X), -1)
     weights = np.empty(0) if sample_weight is None else np.ascontiguousarray(sample_weight, float)
     task = _task(network, theta, scale, signs, coefs, subspace, X, targets, starts, batch)
@@ -127,6 +160,10 @@ def population_outputs(
     starts: Array,
     batch: int,
 ) -> Array:
+    """The raw outputs of both halves of each pair: shape (2, n_pairs, batch, n_outputs).
+
+    Parameters as in `population_losses`.
+    """
     task = _task(network, theta, scale, signs, coefs, subspace, X, X[:, :1], starts, batch)
     outputs = np.empty((2, len(signs), batch, network.layer_sizes[-1]), theta.dtype)
     evaluate(task._replace(outputs=outputs))
@@ -180,7 +217,14 @@ def _places(network: Network, n_guides: int, n_targets: int) -> Places:
     first, widest = network.layer_sizes[1], max(network.layer_sizes[1:])
     projected = GROUP if len(network.shapes) > 1 else first
     n_rows = (
-        network.layer_sizes[0], n_targets, (1 + n_guides) * first, projected, 1, widest, widest, TILE,
+        network.layer_sizes[0],
+        n_targets,
+        (1 + n_guides) * first,
+        projected,
+        1,
+        widest,
+        widest,
+        TILE,
     )
     return Places(*(sum(n_rows[:i]) for i in range(len(n_rows) + 1)))
 
@@ -193,7 +237,7 @@ def _aligned(n: int, dtype: npt.DTypeLike) -> Array:
 
 
 @jit(contract=True)
-def evaluate(task):  # type: ignore[no-untyped-def]
+def evaluate(task):
     """Losses or raw outputs of both halves of all pairs, written to the arrays of the task."""
     n_pairs = len(task.starts)
     group = GROUP if len(task.fan_in) > 1 else 1
@@ -216,28 +260,39 @@ def evaluate(task):  # type: ignore[no-untyped-def]
 
 
 @inline()
-def _load(task, first, count):  # type: ignore[no-untyped-def]
+def _load(task, first, count):
     """A block of examples, and what all pairs share of its first layer."""
     rows, at, n = task.rows, task.at, task.n_parameters
     n_in, n_out = task.fan_in[0], task.fan_out[0]
     _transpose(rows, at.examples, at.values, task.X, first, count)
     _copy(rows, at.targets, task.row_weights, task.targets, task.weights, first, count)
     for g in range(1 + len(task.coefs) // len(task.starts)):
-        _product(rows, at.shared + g * n_out, at.examples, task.parameters, g * n, n_in, n_out, LAYER)
+        _product(
+            rows, at.shared + g * n_out, at.examples, task.parameters, g * n, n_in, n_out, LAYER
+        )
 
 
 @inline()
-def _project(task, pair, count):  # type: ignore[no-untyped-def]
+def _project(task, pair, count):
     """X a for `count` pairs, or X E + c for one pair of a model without hidden layers."""
     n_factors = len(task.signs) // len(task.starts)
     n_out, stride = count, n_factors
     if len(task.fan_in) == 1:
         n_out, stride = task.fan_out[0], LAYER
-    _product(task.rows, task.at.projected, task.at.examples, task.signs, pair * n_factors, task.fan_in[0], n_out, stride)
+    _product(
+        task.rows,
+        task.at.projected,
+        task.at.examples,
+        task.signs,
+        pair * n_factors,
+        task.fan_in[0],
+        n_out,
+        stride,
+    )
 
 
 @inline()
-def _forward(task, pair, member, half):  # type: ignore[no-untyped-def]
+def _forward(task, pair, member, half):
     """The raw outputs of one half of a pair for a block of examples, left in at.linear."""
     at, rows, parameters, signs = task.at, task.rows, task.parameters, task.signs
     n_pairs, n_layers = len(task.starts), len(task.fan_in)
@@ -250,9 +305,33 @@ def _forward(task, pair, member, half):  # type: ignore[no-untyped-def]
     if k > 0 or n_layers == 1:
         base = at.linear
         n = n_out * BLOCK
-        _perturb(rows, base * BLOCK, at.shared * BLOCK, n, n, rows, at.projected * BLOCK, n if n_layers == 1 else 0, step, task.coefs, pair * k, k, sign)
+        _perturb(
+            rows,
+            base * BLOCK,
+            at.shared * BLOCK,
+            n,
+            n,
+            rows,
+            at.projected * BLOCK,
+            n if n_layers == 1 else 0,
+            step,
+            task.coefs,
+            pair * k,
+            k,
+            sign,
+        )
     if n_layers > 1:
-        _rank_one(rows, at.hidden, base, at.projected + member, signs, pair_factors + n_in, step, task.activation, n_out)
+        _rank_one(
+            rows,
+            at.hidden,
+            base,
+            at.projected + member,
+            signs,
+            pair_factors + n_in,
+            step,
+            task.activation,
+            n_out,
+        )
     for layer in range(1, n_layers):
         n_in, n_out = task.fan_in[layer], task.fan_out[layer]
         own, factors = task.first_parameter[layer], pair_factors + task.first_factor[layer]
@@ -261,11 +340,35 @@ def _forward(task, pair, member, half):  # type: ignore[no-untyped-def]
             n = (n_in + 1) * n_out
             base = own
             own = (1 + k) * task.n_parameters
-            _perturb(parameters, own, base, task.n_parameters, n, signs, factors, n if last else 0, step, task.coefs, pair * k, k, sign)
+            _perturb(
+                parameters,
+                own,
+                base,
+                task.n_parameters,
+                n,
+                signs,
+                factors,
+                n if last else 0,
+                step,
+                task.coefs,
+                pair * k,
+                k,
+                sign,
+            )
         _product(rows, at.linear, at.hidden, parameters, own, n_in, n_out, LAYER)
         if not last:
             _product(rows, at.line, at.hidden, signs, factors, n_in, np.intp(1), n_in)
-            _rank_one(rows, at.hidden, at.linear, at.line, signs, factors + n_in, step, task.activation, n_out)
+            _rank_one(
+                rows,
+                at.hidden,
+                at.linear,
+                at.line,
+                signs,
+                factors + n_in,
+                step,
+                task.activation,
+                n_out,
+            )
 
 
 @inline()
@@ -282,7 +385,7 @@ def _finish(task, pair, half, row, count):
 
 
 @jit()
-def _transpose(rows, out, spare, X, first, count):  # type: ignore[no-untyped-def]
+def _transpose(rows, out, spare, X, first, count):
     """Examples first ... first + count as columns of rows out ..., zero beyond.
 
     Eight examples are interleaved and then copied: both loops become moves of whole registers.
@@ -320,7 +423,7 @@ def _transpose(rows, out, spare, X, first, count):  # type: ignore[no-untyped-de
 
 
 @jit()
-def _copy(rows, out, row_weights, targets, weights, first, count):  # type: ignore[no-untyped-def]
+def _copy(rows, out, row_weights, targets, weights, first, count):
     """Targets and weights of a block, zero beyond `count`."""
     n = targets.shape[1]
     columns = rows[out * BLOCK : (out + n) * BLOCK]
@@ -333,7 +436,7 @@ def _copy(rows, out, row_weights, targets, weights, first, count):  # type: igno
 
 
 @jit(contract=True)
-def _product(rows, out, x, weights, start, n_in, n_out, stride):  # type: ignore[no-untyped-def]
+def _product(rows, out, x, weights, start, n_in, n_out, stride):
     """out[j] = sum_i weights[start + j * stride + i] x[i], or x W + b for a LAYER at `start`."""
     down, right = (n_out, 1) if stride == LAYER else (1, stride)
     for j in range(n_out):
@@ -360,7 +463,7 @@ def _product(rows, out, x, weights, start, n_in, n_out, stride):  # type: ignore
 
 
 @inline(contract=True)
-def _add_tile_2(out, x, v, w, down):  # type: ignore[no-untyped-def]
+def _add_tile_2(out, x, v, w, down):
     """Add a tile of inputs to two outputs."""
     v0, v1, v2, v3 = v[0], v[down], v[2 * down], v[3 * down]
     v4, v5, v6, v7 = v[4 * down], v[5 * down], v[6 * down], v[7 * down]
@@ -370,13 +473,23 @@ def _add_tile_2(out, x, v, w, down):  # type: ignore[no-untyped-def]
         x0, x1, x2, x3 = x[e], x[BLOCK + e], x[2 * BLOCK + e], x[3 * BLOCK + e]
         x4, x5, x6, x7 = x[4 * BLOCK + e], x[5 * BLOCK + e], x[6 * BLOCK + e], x[7 * BLOCK + e]
         p = out[e] + v0 * x0 + v1 * x1 + v2 * x2 + v3 * x3 + v4 * x4 + v5 * x5 + v6 * x6 + v7 * x7
-        q = out[BLOCK + e] + w0 * x0 + w1 * x1 + w2 * x2 + w3 * x3 + w4 * x4 + w5 * x5 + w6 * x6 + w7 * x7
+        q = (
+            out[BLOCK + e]
+            + w0 * x0
+            + w1 * x1
+            + w2 * x2
+            + w3 * x3
+            + w4 * x4
+            + w5 * x5
+            + w6 * x6
+            + w7 * x7
+        )
         out[e] = p
         out[BLOCK + e] = q
 
 
 @inline(contract=True)
-def _add_tile_1(out, x, v, down):  # type: ignore[no-untyped-def]
+def _add_tile_1(out, x, v, down):
     """Add a tile of inputs to one output."""
     v0, v1, v2, v3 = v[0], v[down], v[2 * down], v[3 * down]
     v4, v5, v6, v7 = v[4 * down], v[5 * down], v[6 * down], v[7 * down]
@@ -407,7 +520,7 @@ def _perturb(numbers, out, base, stride, n, moves, move, n_moves, step, coefs, c
 
 
 @jit(contract=True)
-def _rank_one(rows, out, base, u, signs, start, step, activation, n):  # type: ignore[no-untyped-def]
+def _rank_one(rows, out, base, u, signs, start, step, activation, n):
     """out[j] = activation(base[j] + step * (b[j] u + c[j])), with b, c in signs from `start` on."""
     # What is not a relu passes this bound, infinite as it is, unharmed.
     floor = rows.dtype.type(0 if activation == RELU else -np.inf)
@@ -424,7 +537,7 @@ def _rank_one(rows, out, base, u, signs, start, step, activation, n):  # type: i
 
 
 @inline(contract=True)
-def _activate(h, activation):  # type: ignore[no-untyped-def]
+def _activate(h, activation):
     """Apply an activation that is not piecewise linear; NaN stays NaN."""
     zero, one = h.dtype.type(0), h.dtype.type(1)
     if activation == TANH:
@@ -442,7 +555,7 @@ def _activate(h, activation):  # type: ignore[no-untyped-def]
 
 
 @jit(contract=True)
-def _losses(rows, values, raw, targets, loss, n_out):  # type: ignore[no-untyped-def]
+def _losses(rows, values, raw, targets, loss, n_out):
     """The loss of each example, in row `values`."""
     v = rows[values * BLOCK : (values + 3) * BLOCK]
     raw = rows[raw * BLOCK : (raw + n_out) * BLOCK]
@@ -462,7 +575,7 @@ def _losses(rows, values, raw, targets, loss, n_out):  # type: ignore[no-untyped
 
 
 @inline(contract=True)
-def _binary_log_loss(v, raw, label):  # type: ignore[no-untyped-def]
+def _binary_log_loss(v, raw, label):
     zero = raw.dtype.type(0)
     for e in range(BLOCK):
         x = raw[e] if label[e] == zero else -raw[e]
@@ -470,7 +583,7 @@ def _binary_log_loss(v, raw, label):  # type: ignore[no-untyped-def]
 
 
 @inline(contract=True)
-def _log_loss(v, raw, label, n_out):  # type: ignore[no-untyped-def]
+def _log_loss(v, raw, label, n_out):
     """log sum_k exp(raw_k - raw_y), of full relative accuracy however small it is."""
     zero, one = raw.dtype.type(0), raw.dtype.type(1)
     v[:BLOCK] = zero
@@ -494,7 +607,7 @@ def _log_loss(v, raw, label, n_out):  # type: ignore[no-untyped-def]
 
 
 @inline(contract=True)
-def _squared_error(v, raw, targets, n_out):  # type: ignore[no-untyped-def]
+def _squared_error(v, raw, targets, n_out):
     half_mean = raw.dtype.type(0.5 / n_out)
     v[:BLOCK] = raw.dtype.type(0)
     for j in range(n_out):
@@ -505,7 +618,7 @@ def _squared_error(v, raw, targets, n_out):  # type: ignore[no-untyped-def]
 
 
 @inline(contract=True)
-def _zero_one(v, raw, label, n_out):  # type: ignore[no-untyped-def]
+def _zero_one(v, raw, label, n_out):
     """0 where the first of the largest outputs is that of the class; with one output, raw > 0."""
     zero, one = raw.dtype.type(0), raw.dtype.type(1)
     # the largest output so far; class 0 has none if there is only one, that of class 1
@@ -524,7 +637,7 @@ def _zero_one(v, raw, label, n_out):  # type: ignore[no-untyped-def]
 
 
 @inline(contract=True)
-def _binary_hinge(v, raw, label):  # type: ignore[no-untyped-def]
+def _binary_hinge(v, raw, label):
     zero, one = raw.dtype.type(0), raw.dtype.type(1)
     for e in range(BLOCK):
         x = one + (raw[e] if label[e] == zero else -raw[e])
@@ -532,7 +645,7 @@ def _binary_hinge(v, raw, label):  # type: ignore[no-untyped-def]
 
 
 @inline(contract=True)
-def _hinge(v, raw, label, n_out):  # type: ignore[no-untyped-def]
+def _hinge(v, raw, label, n_out):
     """max(0, 1 + max_{k != y} raw_k - raw_y), Crammer and Singer's."""
     zero, one = raw.dtype.type(0), raw.dtype.type(1)
     v[BLOCK : 2 * BLOCK] = raw.dtype.type(-np.inf)  # the largest output of another class
@@ -551,7 +664,7 @@ def _hinge(v, raw, label, n_out):  # type: ignore[no-untyped-def]
 
 
 @jit(contract=True)
-def _total(rows, values, weights, count):  # type: ignore[no-untyped-def]
+def _total(rows, values, weights, count):
     """sum_e weights[e] values[e] in float64, over the examples that there are."""
     v = rows[values * BLOCK : (values + 1) * BLOCK]
     for e in range(count, BLOCK):
@@ -589,7 +702,7 @@ ROOT_HALF_64 = np.float64(math.sqrt(0.5)).view(np.int64)
 
 
 @inline(contract=True)
-def _tanh(x):  # type: ignore[no-untyped-def]
+def _tanh(x):
     real = type(x)
     q, s = _split_exp(-abs(x + x))
     m = s * q + (s - real(1))  # exp(-2 |x|) - 1
@@ -598,21 +711,21 @@ def _tanh(x):  # type: ignore[no-untyped-def]
 
 
 @inline(contract=True)
-def _logistic(x):  # type: ignore[no-untyped-def]
+def _logistic(x):
     one = type(x)(1)
     e = _exp(-abs(x))
     return (one if x >= one - one else e) / (one + e)
 
 
 @inline(contract=True)
-def _exp(x):  # type: ignore[no-untyped-def]
+def _exp(x):
     """exp(x) for x <= 0."""
     q, s = _split_exp(x)
     return s + s * q
 
 
 @inline(contract=True)
-def _split_exp(x):  # type: ignore[no-untyped-def]
+def _split_exp(x):
     """(q, s) with exp(x) = s + s q, s a power of two and |q| < 1/2, for x <= 0."""
     real = type(x)
     if np.finfo(real).bits == 32:
@@ -623,7 +736,7 @@ def _split_exp(x):  # type: ignore[no-untyped-def]
 
 
 @inline(contract=True)
-def _split_exp_32(x):  # type: ignore[no-untyped-def]
+def _split_exp_32(x):
     x = LEAST_32 if x < LEAST_32 else x
     t = x * LOG2_E_32 + ROUND_32
     k = t - ROUND_32
@@ -633,7 +746,7 @@ def _split_exp_32(x):  # type: ignore[no-untyped-def]
 
 
 @inline(contract=True)
-def _split_exp_64(x):  # type: ignore[no-untyped-def]
+def _split_exp_64(x):
     x = LEAST_64 if x < LEAST_64 else x
     t = x * LOG2_E_64 + ROUND_64
     k = t - ROUND_64
@@ -643,7 +756,7 @@ def _split_exp_64(x):  # type: ignore[no-untyped-def]
 
 
 @inline(contract=True)
-def _log1p(x):  # type: ignore[no-untyped-def]
+def _log1p(x):
     """log(1 + x) for x >= 0, of full relative accuracy near 0."""
     real = type(x)
     u = real(1) + x
@@ -654,7 +767,7 @@ def _log1p(x):  # type: ignore[no-untyped-def]
 
 
 @inline(contract=True)
-def _log_32(u):  # type: ignore[no-untyped-def]
+def _log_32(u):
     """log(u) = k log(2) + log(m) with m between the roots of 1/2 and 2."""
     bits = np.float32(u).view(np.int32)
     k = np.int32(np.int32(bits - ROOT_HALF_32) >> SHIFT_32)
@@ -665,7 +778,7 @@ def _log_32(u):  # type: ignore[no-untyped-def]
 
 
 @inline(contract=True)
-def _log_64(u):  # type: ignore[no-untyped-def]
+def _log_64(u):
     bits = np.float64(u).view(np.int64)
     k = (bits - ROOT_HALF_64) >> SHIFT_64
     f = np.int64(bits - (k << SHIFT_64)).view(np.float64) - 1.0
@@ -675,7 +788,7 @@ def _log_64(u):  # type: ignore[no-untyped-def]
 
 
 @inline(contract=True)
-def _polynomial(coefs, x):  # type: ignore[no-untyped-def]
+def _polynomial(coefs, x):
     """Horner's rule; the number of coefficients is fixed, so that the loop is unrolled."""
     value = coefs[0]
     for i in range(1, len(coefs)):

@@ -237,7 +237,7 @@ def _signed(raw: Array, y: Array) -> tuple[Array, Array]:
 def _log_loss(raw: Array, y: Array) -> Array:
     if raw.shape[1] == 1:
         output, sign = _signed(raw, y)
-        return np.logaddexp(0, -sign * output)
+        return np.asarray(np.logaddexp(0, -sign * output))
     picked = _picked(raw, y)
     excess = raw - raw[picked][:, None]
     top = excess.max(axis=1)  # at least the 0 of the class itself
@@ -279,8 +279,8 @@ def _hinge_excess(raw: Array, y: Array) -> tuple[Array, Array]:
 def _hinge(raw: Array, y: Array) -> Array:
     if raw.shape[1] == 1:
         output, sign = _signed(raw, y)
-        return np.maximum(1 - sign * output, 0)
-    return np.maximum(_hinge_excess(raw, y)[0], 0)
+        return np.asarray(np.maximum(1 - sign * output, 0))
+    return np.asarray(np.maximum(_hinge_excess(raw, y)[0], 0))
 
 
 def _hinge_gradient(raw: Array, y: Array) -> Array:

@@ -84,7 +84,12 @@ class GuidedES(EvolutionStrategy):
     True
     """
 
+    n_surrogate_rejected_: int
+    surrogate_quality_: float
+
     _takes_surrogate = True
+    _quality: SurrogateQuality
+    _guides: deque[Array | None]
 
     def __init__(
         self,
@@ -134,7 +139,7 @@ class GuidedES(EvolutionStrategy):
         self.n_surrogate_rejected_ = 0
         self.surrogate_quality_ = 0.0
         self._quality = SurrogateQuality()
-        self._guides: deque[Array | None] = deque(maxlen=self.n_guides)
+        self._guides = deque(maxlen=self.n_guides)
 
     def _sampler(self, base: Base, surrogate: Any) -> Sampler:
         columns = self._columns(surrogate, base.n)
