@@ -118,7 +118,7 @@ def check_count(name: str, value: Any, *, optional: bool = False) -> None:
 def check_positive(name: str, value: Any, *, also: str = "") -> None:
     """Raise unless ``value`` is a finite positive number."""
     real = isinstance(value, Real) and not isinstance(value, bool)
-    if not real or not 0.0 < value < math.inf:
+    if not real or not 0.0 < float(value) < math.inf:
         raise ValueError(f"{name}={value!r}: expected a positive number{also}")
 
 
@@ -139,13 +139,13 @@ def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
 
 def check_between(name: str, value: Any, low: float, high: float) -> None:
     """Raise unless ``value`` is a number in [low, high]."""
-    if not isinstance(value, Real) or not low <= value <= high:
+    if not isinstance(value, Real) or not low <= float(value) <= high:
         raise ValueError(f"{name}={value!r}: expected a number from {low:g} to {high:g}")
 
 
 def check_fraction(name: str, value: Any) -> None:
     """Raise unless ``value`` is a number in [0, 1)."""
-    if not isinstance(value, Real) or not 0.0 <= value < 1.0:
+    if not isinstance(value, Real) or not 0.0 <= float(value) < 1.0:
         raise ValueError(f"{name}={value!r}: expected a number of at least 0 and below 1")
 
 

@@ -265,7 +265,7 @@ def _squared_error_gradient(raw: Array, y: Array) -> Array:
 def _zero_one(raw: Array, y: Array) -> Array:
     label = raw[:, 0] > 0 if raw.shape[1] == 1 else raw.argmax(axis=1)
     # a network that says nothing is not merely wrong: its loss is as undefined as its outputs
-    return np.where(np.isnan(raw).any(axis=1), raw.dtype.type(np.nan), label != y)
+    return np.asarray(np.where(np.isnan(raw).any(axis=1), raw.dtype.type(np.nan), label != y))
 
 
 def _hinge_excess(raw: Array, y: Array) -> tuple[Array, Array]:
