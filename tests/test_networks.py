@@ -31,7 +31,7 @@ def test_outputs_are_scikit_learns(activation):
 def test_initial_weights_are_scikit_learns():
     """Drawn from the same bounds in the same order."""
     model = MLPRegressor(
-        hidden_layer_sizes=(6, 4), max_iter=2, random_state=3, learning_rate_init=1e-300, tol=-1.0
+        hidden_layer_sizes=(6, 4), max_iter=2, random_state=3, learning_rate_init=1e-300
     )
     with pytest.warns(UserWarning, match="converged"):
         model.fit(X, TARGETS)
