@@ -119,8 +119,9 @@ class LowRank:
     fan_out) in C order, then its intercepts. A hidden layer is moved by ``s outer(a, b)``, the last
     one by ``s E``, intercepts by ``s c``, with independent signs in a, b, c and E and
     ``s = sigma / sqrt(n)``. So ``Sigma = I / n`` as for `Isotropic`, yet a perturbed forward pass
-    needs no perturbed weight matrix, and the variance of the gradient is hardly higher (Sarkar et
-    al. 2025, "Evolution strategies at the hyperscale", there with normals).
+    needs no perturbed weight matrix. Every direction has length sigma exactly, so the variance of
+    the gradient of a linear objective is no higher than with normals (Sarkar et al. 2025,
+    "Evolution strategies at the hyperscale", who perturb by normals of low rank).
 
     Parameters
     ----------
