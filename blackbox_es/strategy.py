@@ -69,8 +69,8 @@ class EvolutionStrategy(Configurable, ABC):
     """What all evolution strategies share: start, ask, tell, fit, trials, results.
 
     A concrete strategy has an ``__init__`` that lists the parameters and only assigns them, and
-    says by `_sampler`, `_auto_beta` and `_learn` where it searches, how long its gradient estimate is,
-    and what it learns from the values. Always minimises.
+    says by `_sampler`, `_auto_beta` and `_learn` where it searches, how long its gradient estimate
+    is, and what it learns from the values. Always minimises.
 
     Attributes
     ----------

@@ -1,23 +1,28 @@
-"""Losses of a whole population of antithetic perturbations of one network, pair by pair.
+"""Losses of a whole population of antithetic perturbations of one network.
 
-A pair moves every hidden layer by a matrix of rank one and the last layer by a full matrix, all of
-random signs: ``W +- s a b'`` and ``W +- s E``, intercepts by ``+- s c``. The first hidden layer of
-a pair then needs no product with weights of its own,
+A pair moves the weights of a hidden layer by a matrix of rank one and those of the last layer by a
+full matrix, all of random signs: ``W +- s a b'`` and ``W +- s E``, and intercepts by ``+- s c``.
+The first hidden layer of a pair then needs no product with weights of its own,
 
     X (W +- s a b') + bias +- s c = (X W + bias) +- s ((X a) b' + c),
 
-and the bracket on the left is shared by all pairs that see the same examples.
+as the part without a sign is shared by all pairs that see the same examples.
 
-How it is laid out: examples pass in blocks of `BLOCK`. All that depends on them lies in one array
-of rows of `BLOCK` examples, in which a layer is the number of its first row; every loop runs over
-neighbouring examples, with weights as scalars. The products are computed here rather than by a BLAS
-library: each entry is the same chain of fused multiply-adds whatever else the call computes, and so
-a pair's losses keep their bits however a population is divided among calls and threads.
+How it is laid out: examples pass in blocks of `BLOCK`. All that depends on them is in one array of
+rows of `BLOCK` numbers, where a layer is known by the number of its first row (`Places`), so that
+every inner loop runs over neighbouring examples and takes weights as scalars. Units of a hidden
+layer pass in chunks, from rank-one move and activation straight to the product with the next layer.
+
+Products are computed here rather than by a BLAS library. Every entry is the same chain of fused
+multiply-adds, input after input, whatever else the call computes: that is why the losses of a pair
+keep their bits however a population is divided among calls and threads, and at these sizes it is
+also as fast.
 """
 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,13 +33,13 @@ from blackbox_es.neural.network import Network
 
 Array = npt.NDArray[Any]
 
-BLOCK = 64  # examples: whole registers, and the units of a layer stay in the nearest caches
+BLOCK = 64  # examples per row: whole registers, and few enough to stay in the nearest cache
+CHUNK = 16  # units that pass through a layer together, and stay in the nearest cache
 GROUP = 16  # pairs whose X a are computed together
 TILE = 8  # inputs added up in registers between two visits to an output
 ALIGNMENT = 64  # bytes, the widest register: no load or store straddles two cache lines
-
-# Not an int, of whose type Numba would compile a version of its own.
-LAYER = np.intp(-1)
+ROW = np.uintp(BLOCK)  # an index of unsigned numbers needs no test for being negative
+ONE = np.intp(1)  # not a literal, for which Numba would compile a version of its own
 
 RELU, TANH, LOGISTIC, IDENTITY, STEP, SIGN = range(6)
 ACTIVATION_CODES = {
@@ -54,48 +59,6 @@ LOSS_CODES = {
 }
 
 
-class Places(NamedTuple):
-    """The first row of each thing that depends on examples, and how many rows there are."""
-
-    examples: int  # D rows: X transposed
-    targets: int  # T
-    shared: int  # (1 + k) N1: X W + bias of the first layer, with theta and each of the subspace
-    projected: (
-        int  # GROUP: X a of some pairs; or K: X E + c of one pair if there is no hidden layer
-    )
-    line: int  # 1: h a of a deeper layer
-    hidden: int  # widest layer: h
-    linear: int  # widest layer: h W + bias, and finally the raw outputs
-    values: int  # TILE: the losses first, then what they are made of; where X is transposed
-    n_rows: int
-
-
-class Task(NamedTuple):
-    """What a call computes, from what and where. Flat arrays of one dtype unless said."""
-
-    fan_in: Array  # (L,) int64
-    fan_out: Array  # (L,) int64
-    first_parameter: Array  # (L,) int64: where the layer is in theta
-    first_factor: Array  # (L,) int64: where the layer is in the signs of a pair
-    activation: int
-    loss: int
-    parameters: Array  # theta, the k rows of the subspace, room for the largest layer, perturbed
-    n_parameters: int
-    scale: Any  # scalar of that dtype
-    signs: Array  # (P, F)
-    coefs: Array  # (P, k)
-    X: Array  # (M, D), not flat
-    targets: Array  # (M, T), not flat: labels or regression targets
-    weights: Array  # (M,) float64, or empty for weights of one
-    starts: Array  # (P,) int64
-    batch: int
-    at: Places
-    rows: Array  # (n_rows, BLOCK)
-    row_weights: Array  # (BLOCK,) float64
-    losses: Array  # (2, P) float64, not flat: the result, zero at first
-    outputs: Array  # (2, P, batch, K), not flat: the result if loss is NO_LOSS, else empty
-
-
 def population_losses(
     network: Network,
     loss: str,
@@ -110,42 +73,52 @@ def population_losses(
     starts: Array,
     batch: int,
 ) -> Array:
-    """``sum_i w_i l_i`` of both halves of each pair, over the examples the pair sees.
+    """Losses of ``theta + d_p`` and ``theta - d_p``, summed over the examples of pair ``p``.
 
-    Half 0 has the parameters ``theta + d_p``, half 1 ``theta - d_p``, with ``d_p`` the signs of the
-    pair times `scale`, arranged as the module says, plus ``coefs[p] @ subspace``.
+    ``sum_i w_i l(y_i, f(theta +- d_p, x_i))`` over ``starts[p] <= i < starts[p] + batch``, where
+    ``d_p = scale * signs_p + coefs[p] @ subspace`` and `signs_p` has the outer product of a and b
+    in place of the weights of a hidden layer. A pair's losses are the same to the last bit whatever
+    other pairs the call has.
 
     Parameters
     ----------
     network : Network
     loss : str
-        A name in `LOSSES`.
-    theta : ndarray of shape (n,), float32 or float64
+        A name in `LOSS_CODES`.
+    theta : ndarray of shape (n_parameters,), float32 or float64
     scale : float
-        Size of each coordinate's move.
-    signs : ndarray of shape (n_pairs, n_factors), dtype of theta
-        See `blackbox_es.samplers.LowRank.factors`.
-    coefs : ndarray of shape (n_pairs, k), dtype of theta
-    subspace : ndarray of shape (k, n), dtype of theta; k may be 0
-    X : ndarray of shape (n_samples, n_inputs), dtype of theta, C-contiguous
-    y : ndarray of shape (n_samples,) of class indices, or (n_samples, n_outputs)
-    sample_weight : ndarray of shape (n_samples,) or None
-        None weighs every example by 1.
-    starts : ndarray of shape (n_pairs,), int
-        Pair p sees the examples ``starts[p] : starts[p] + batch``; fastest if pairs that see the
-        same ones are neighbours.
+    signs : ndarray of shape (P, n_factors), dtype of theta
+        For each hidden layer a (fan_in), b and c (fan_out); then E (fan_in, fan_out), c (fan_out).
+    coefs : ndarray of shape (P, k), dtype of theta
+    subspace : ndarray of shape (k, n_parameters)
+    X : ndarray of shape (M, n_inputs), C-contiguous, dtype of theta
+    y : ndarray
+        (M,) class indices, not checked, or (M, n_outputs). See `blackbox_es.neural.network.LOSSES`.
+    sample_weight : ndarray of shape (M,) or None
+    starts : ndarray of shape (P,), int
+        Pairs with the same start share work if they are neighbours.
     batch : int
 
     Returns
     -------
-    ndarray of shape (2, n_pairs), float64
-        A pair's losses have the same bits in any call and any thread.
+    losses : ndarray of shape (2, P), float64
+        NaN or infinite where an output or loss is.
+
+    Raises
+    ------
+    ValueError
+        If shapes or dtypes do not fit, or a slice leaves the pool.
     """
-    targets = np.ascontiguousarray(y, theta.dtype).reshape(len(X), -1)
-    weights = np.empty(0) if sample_weight is None else np.ascontiguousarray(sample_weight, float)
+    columns = network.layer_sizes[-1] if loss == "squared_error" else 1
+    targets = np.ascontiguousarray(y, theta.dtype).reshape(len(y), -1)
+    if targets.shape != (len(X), columns):
+        raise ValueError(f"y has shape {np.shape(y)}: expected {columns} of {len(X)} examples each")
+    weights = np.empty(0)
+    if sample_weight is not None:
+        weights = np.ascontiguousarray(sample_weight, np.float64)
+        _check("sample_weight", weights, (len(X),), np.float64)
     task = _task(network, theta, scale, signs, coefs, subspace, X, targets, starts, batch)
-    task = task._replace(loss=LOSS_CODES[loss], weights=weights)
-    evaluate(task)
+    evaluate(task._replace(loss=LOSS_CODES[loss], weights=weights))
     return task.losses
 
 
@@ -160,14 +133,60 @@ def population_outputs(
     starts: Array,
     batch: int,
 ) -> Array:
-    """The raw outputs of both halves of each pair: shape (2, n_pairs, batch, n_outputs).
+    """Raw outputs at ``theta + d_p`` and ``theta - d_p`` for the examples of each pair.
 
-    Parameters as in `population_losses`.
+    Parameters are those of `population_losses`.
+
+    Returns
+    -------
+    outputs : ndarray of shape (2, P, batch, n_outputs), dtype of theta
     """
-    task = _task(network, theta, scale, signs, coefs, subspace, X, X[:, :1], starts, batch)
+    targets = np.empty((len(X), 0), theta.dtype)
+    task = _task(network, theta, scale, signs, coefs, subspace, X, targets, starts, batch)
     outputs = np.empty((2, len(signs), batch, network.layer_sizes[-1]), theta.dtype)
     evaluate(task._replace(outputs=outputs))
     return outputs
+
+
+class Places(NamedTuple):
+    """The first row of each thing that depends on the examples, and two numbers of rows."""
+
+    examples: int  # D rows: X transposed, padded
+    targets: int  # T
+    shared: int  # (1 + k) N1: X W + bias of the first layer, at theta and each of the subspace
+    projected: int  # X a of GROUP pairs, or X E + c of one pair if there is no hidden layer
+    line: int  # 2: h a of one layer, and of the next
+    hidden: int  # CHUNK: h, some units at a time
+    linear: int  # 2 stride: h W + bias of one layer, and of the next
+    values: int  # TILE: the losses first, then what they are made of; and where X is transposed
+    end: int
+    stride: int  # units of the widest layer, and a row in front for `_losses`
+
+
+class Task(NamedTuple):
+    """What a call computes, from what and where. Flat, of the dtype of theta unless said."""
+
+    fan_in: Array  # (L,) int64
+    fan_out: Array  # (L,) int64
+    in_parameters: Array  # (L,) int64: where a layer starts
+    in_signs: Array  # (L,) int64: where a layer starts in the signs of a pair
+    activation: int
+    loss: int
+    n_parameters: int  # padded
+    parameters: Array  # theta, the rows of the subspace and room for a perturbed layer, all padded
+    scale: Any  # scalar of that dtype
+    signs: Array  # (P, n_factors)
+    coefs: Array  # (P, k)
+    X: Array  # (M, D), two-dimensional
+    targets: Array  # (M, T), two-dimensional: labels or regression targets
+    weights: Array  # (M,) float64, or empty for weights of one
+    starts: Array  # (P,) int64
+    batch: int
+    at: Places
+    rows: Array  # (at.end, BLOCK)
+    row_weights: Array  # (BLOCK,) float64
+    losses: Array  # (2, P), float64, two-dimensional: the result, zero at first
+    outputs: Array  # (2, P, batch, K), four-dimensional: the result if loss is NO_LOSS, or empty
 
 
 def _task(
@@ -182,239 +201,246 @@ def _task(
     starts: Array,
     batch: int,
 ) -> Task:
-    fan_in, fan_out = np.array(network.shapes).T.copy()
-    at = _places(network, len(subspace), targets.shape[1])
-    largest = max((fan_in + 1) * fan_out for fan_in, fan_out in network.shapes)
-    parameters = _aligned(theta.size + subspace.size + largest, theta.dtype)
-    parameters[: theta.size] = theta
-    parameters[theta.size : -largest] = subspace.ravel()
+    """A checked task without a loss: the kernel itself looks at no bounds."""
+    if theta.dtype not in (np.float32, np.float64):
+        raise ValueError(f"theta has dtype {theta.dtype}: expected float32 or float64")
+    n, k = network.n_parameters, len(subspace)
+    starts = np.ascontiguousarray(starts, np.int64)
+    _check("theta", theta, (n,), theta.dtype)
+    _check("signs", signs, (starts.size, network.n_factors), theta.dtype)
+    _check("coefs", coefs, (starts.size, k), theta.dtype)
+    _check("subspace", subspace, (k, n), subspace.dtype)
+    _check("X", X, (len(X), network.layer_sizes[0]), theta.dtype)
+    if not (batch > 0 and starts.ndim == 1 and np.all((starts >= 0) & (starts <= len(X) - batch))):
+        raise ValueError(f"starts={starts} with batch={batch} leave the pool of {len(X)} examples")
+    layers, moves, n_padded, largest = _layout(network)
+    at = _places(network, k, targets.shape[1])
+    parameters = _aligned((1 + k) * n_padded + largest, theta.dtype)
+    parameters[:] = 0
+    for g, vector in enumerate((theta, *subspace)):
+        for start, stop, target in moves:
+            first = target + g * n_padded
+            parameters[first : first + stop - start] = vector[start:stop]
     return Task(
-        fan_in=fan_in,
-        fan_out=fan_out,
-        first_parameter=np.cumsum((fan_in + 1) * fan_out) - (fan_in + 1) * fan_out,
-        first_factor=np.cumsum(fan_in + 2 * fan_out) - (fan_in + 2 * fan_out),
+        fan_in=layers[0],
+        fan_out=layers[1],
+        in_parameters=layers[2],
+        in_signs=layers[3],
         activation=ACTIVATION_CODES[network.activation],
         loss=NO_LOSS,
+        n_parameters=n_padded,
         parameters=parameters,
-        n_parameters=theta.size,
         scale=theta.dtype.type(scale),
         signs=signs.ravel(),
         coefs=coefs.ravel(),
-        X=X,
-        targets=np.ascontiguousarray(targets),
+        X=np.ascontiguousarray(X),
+        targets=targets,
         weights=np.empty(0),
-        starts=np.ascontiguousarray(starts, np.int64),
+        starts=starts,
         batch=batch,
         at=at,
-        rows=_aligned(at.n_rows * BLOCK, theta.dtype),
+        rows=_aligned(at.end * BLOCK, theta.dtype),
         row_weights=np.empty(BLOCK),
-        losses=np.zeros((2, len(signs))),
+        losses=np.zeros((2, starts.size)),
         outputs=np.empty((0, 0, 0, 0), theta.dtype),
     )
 
 
+def _check(name: str, array: Array, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(
+            f"{name} has shape {array.shape} and dtype {array.dtype}: expected {shape} and {dtype}"
+        )
+
+
+@lru_cache
+def _layout(network: Network) -> tuple[tuple[Array, ...], list[tuple[int, int, int]], int, int]:
+    """The arrays by layer of a task, how to pad a vector, its padded size and the largest layer's.
+
+    Weights are padded by rows of zeros to whole tiles of inputs. A vector is padded by moving
+    numbers ``start ... stop`` to ``target`` for each (start, stop, target).
+    """
+    fan_in, fan_out = np.array(network.shapes).T.copy()
+    sizes, factors = (_whole(fan_in) + 1) * fan_out, fan_in + 2 * fan_out
+    firsts = np.cumsum(sizes) - sizes
+    moves, start = [], 0
+    for (n_in, n_out), first in zip(network.shapes, firsts.tolist(), strict=True):
+        moves.append((start, start + n_in * n_out, first))
+        start += n_in * n_out
+        moves.append((start, start + n_out, first + _whole(n_in) * n_out))
+        start += n_out
+    layers = fan_in, fan_out, firsts, np.cumsum(factors) - factors
+    return layers, moves, int(sizes.sum()), int(sizes.max())
+
+
+@lru_cache
 def _places(network: Network, n_guides: int, n_targets: int) -> Places:
-    first, widest = network.layer_sizes[1], max(network.layer_sizes[1:])
-    projected = GROUP if len(network.shapes) > 1 else first
-    n_rows = (
-        network.layer_sizes[0],
+    n_in, n_out = network.shapes[0]
+    projected = GROUP if len(network.shapes) > 1 else n_out
+    stride = 1 + max(network.layer_sizes[1:])
+    heights = (
+        _whole(n_in),
         n_targets,
-        (1 + n_guides) * first,
+        (1 + n_guides) * n_out,
         projected,
-        1,
-        widest,
-        widest,
+        2,
+        CHUNK,
+        2 * stride,
         TILE,
     )
-    return Places(*(sum(n_rows[:i]) for i in range(len(n_rows) + 1)))
+    firsts = np.cumsum((0, *heights)).tolist()  # the last is the end
+    firsts[6] += 1  # linear
+    return Places._make((*firsts, stride))
+
+
+def _whole(n: Any) -> Any:
+    """The next multiple of TILE."""
+    return -(-n // TILE) * TILE
 
 
 def _aligned(n: int, dtype: npt.DTypeLike) -> Array:
-    """An uninitialised array whose first element has an address divisible by ALIGNMENT."""
-    spare = np.empty(n * np.dtype(dtype).itemsize + ALIGNMENT, np.uint8)
+    """An uninitialised array whose address is a multiple of ALIGNMENT."""
+    n_bytes = n * np.dtype(dtype).itemsize
+    spare = np.empty(n_bytes + ALIGNMENT, np.uint8)
     skip = -spare.ctypes.data % ALIGNMENT
-    return spare[skip : skip + n * np.dtype(dtype).itemsize].view(dtype)
+    return spare[skip : skip + n_bytes].view(dtype)
+
+
+# -- from examples to outputs ----------------------------------------------------------------------
 
 
 @jit(contract=True)
 def evaluate(task):
     """Losses or raw outputs of both halves of all pairs, written to the arrays of the task."""
-    n_pairs = len(task.starts)
-    group = GROUP if len(task.fan_in) > 1 else 1
-    first = 0
-    while first < n_pairs:
+    rows, at, parameters, signs, starts = (
+        task.rows,
+        task.at,
+        task.parameters,
+        task.signs,
+        task.starts,
+    )
+    n_in, n_out, n_layers, n_pairs = task.fan_in[0], task.fan_out[0], len(task.fan_in), len(starts)
+    n_factors = len(signs) // n_pairs
+    together = GROUP if n_layers > 1 else 1
+    for first in range(n_pairs):
+        if first > 0 and starts[first] == starts[first - 1]:
+            continue
         last = first + 1
-        while last < n_pairs and task.starts[last] == task.starts[first]:
+        while last < n_pairs and starts[last] == starts[first]:
             last += 1
         for row in range(0, task.batch, BLOCK):
             count = min(BLOCK, task.batch - row)
-            _load(task, task.starts[first] + row, count)
-            for pair in range(first, last):
-                member = (pair - first) % group
-                if member == 0:
-                    _project(task, pair, min(group, last - pair))
-                for half in range(2):
-                    _forward(task, pair, member, half)
-                    _finish(task, pair, half, row, count)
-        first = last
+            example = starts[first] + row
+            _transpose(rows, at.examples, at.values, task.X, example, count)
+            _copy_targets(
+                rows, at.targets, task.row_weights, task.targets, task.weights, example, count
+            )
+            for g in range(1 + len(task.coefs) // n_pairs):
+                w, out = g * task.n_parameters, at.shared + g * n_out
+                _set_rows(rows, out, parameters, w + _pad(n_in) * n_out, n_out)
+                _add_product(rows, out, at.examples, parameters, w, _pad(n_in), n_out, n_out, ONE)
+            for pair in range(first, last, together):
+                stop = min(pair + together, last)
+                factors, width, down, right = pair * n_factors, stop - pair, ONE, n_factors
+                _clear_rows(rows, at.projected, width)
+                if n_layers == 1:
+                    width, down, right = n_out, n_out, ONE
+                    _set_rows(rows, at.projected, signs, factors + n_in * n_out, n_out)
+                _add_product(
+                    rows, at.projected, at.examples, signs, factors, n_in, width, down, right
+                )
+                _evaluate_group(task, pair, stop, row, count)
 
 
-@inline()
-def _load(task, first, count):
-    """A block of examples, and what all pairs share of its first layer."""
-    rows, at, n = task.rows, task.at, task.n_parameters
-    n_in, n_out = task.fan_in[0], task.fan_out[0]
-    _transpose(rows, at.examples, at.values, task.X, first, count)
-    _copy(rows, at.targets, task.row_weights, task.targets, task.weights, first, count)
-    for g in range(1 + len(task.coefs) // len(task.starts)):
-        _product(
-            rows, at.shared + g * n_out, at.examples, task.parameters, g * n, n_in, n_out, LAYER
-        )
-
-
-@inline()
-def _project(task, pair, count):
-    """X a for `count` pairs, or X E + c for one pair of a model without hidden layers."""
-    n_factors = len(task.signs) // len(task.starts)
-    n_out, stride = count, n_factors
-    if len(task.fan_in) == 1:
-        n_out, stride = task.fan_out[0], LAYER
-    _product(
+# Longer than other functions, because cutting it costs: a call counts the references to its arrays.
+@inline(contract=True)
+def _evaluate_group(task, first, last, row, count):
+    """Add the losses of pairs first ... last over the block of examples in the rows."""
+    rows, at, signs, parameters, n = (
         task.rows,
-        task.at.projected,
-        task.at.examples,
+        task.at,
         task.signs,
-        pair * n_factors,
-        task.fan_in[0],
-        n_out,
-        stride,
+        task.parameters,
+        task.n_parameters,
     )
+    fan_in, fan_out, n_layers = task.fan_in, task.fan_out, len(task.fan_in)
+    coefs, k = task.coefs, len(task.coefs) // len(task.starts)
+    n_factors = len(signs) // len(task.starts)
+    for pair in range(first, last):
+        for half in range(2):
+            sign = rows.dtype.type(1 - 2 * half)
+            step = sign * task.scale
+            z, u = at.shared, at.projected + (pair - first)
+            if k > 0 or n_layers == 1:
+                z, size = at.linear, fan_out[0] * BLOCK
+                _add_guides(rows, z * BLOCK, at.shared * BLOCK, size, size, coefs, pair, k, sign)
+            if n_layers == 1:
+                _add_scaled(rows, z * BLOCK, rows, u * BLOCK, fan_out[0] * BLOCK, step)
+            for layer in range(1, n_layers):
+                n_in, n_out = fan_in[layer], fan_out[layer]
+                w, a = task.in_parameters[layer], pair * n_factors + task.in_signs[layer]
+                bias = _pad(n_in) * n_out
+                is_last = layer == n_layers - 1
+                if k > 0 or is_last:
+                    own = (1 + k) * n
+                    _add_guides(parameters, own, w, n, bias + n_out, coefs, pair, k, sign)
+                    w = own
+                if is_last:
+                    _add_scaled(parameters, w, signs, a, n_in * n_out, step)
+                    _add_scaled(parameters, w + bias, signs, a + n_in * n_out, n_out, step)
+                out, line = at.linear + layer % 2 * at.stride, at.line + layer % 2
+                _set_rows(rows, out, parameters, w + bias, n_out)
+                _clear_rows(rows, line, ONE)
+                for unit in range(0, n_in, CHUNK):
+                    units, b, c = min(CHUNK, n_in - unit), a - 2 * n_in + unit, a - n_in + unit
+                    _rank_one(
+                        rows, at.hidden, z + unit, u, signs, b, c, step, task.activation, units
+                    )
+                    v = w + unit * n_out
+                    _add_product(
+                        rows, out, at.hidden, parameters, v, _pad(units), n_out, n_out, ONE
+                    )
+                    if not is_last:
+                        _add_product(rows, line, at.hidden, signs, a + unit, units, ONE, ONE, ONE)
+                z, u = out, line
+            if task.loss == NO_LOSS:
+                _store(task.outputs, half, pair, row, count, rows, z)
+            else:
+                _losses(rows, at.values, z, at.targets, task.loss, fan_out[-1])
+                task.losses[half, pair] += _total(rows, at.values, task.row_weights, count)
 
 
 @inline()
-def _forward(task, pair, member, half):
-    """The raw outputs of one half of a pair for a block of examples, left in at.linear."""
-    at, rows, parameters, signs = task.at, task.rows, task.parameters, task.signs
-    n_pairs, n_layers = len(task.starts), len(task.fan_in)
-    k = len(task.coefs) // n_pairs
-    sign = rows.dtype.type(1 - 2 * half)
-    step = sign * task.scale
-    n_in, n_out = task.fan_in[0], task.fan_out[0]
-    pair_factors = pair * (len(signs) // n_pairs)
-    base = at.shared
-    if k > 0 or n_layers == 1:
-        base = at.linear
-        n = n_out * BLOCK
-        _perturb(
-            rows,
-            base * BLOCK,
-            at.shared * BLOCK,
-            n,
-            n,
-            rows,
-            at.projected * BLOCK,
-            n if n_layers == 1 else 0,
-            step,
-            task.coefs,
-            pair * k,
-            k,
-            sign,
-        )
-    if n_layers > 1:
-        _rank_one(
-            rows,
-            at.hidden,
-            base,
-            at.projected + member,
-            signs,
-            pair_factors + n_in,
-            step,
-            task.activation,
-            n_out,
-        )
-    for layer in range(1, n_layers):
-        n_in, n_out = task.fan_in[layer], task.fan_out[layer]
-        own, factors = task.first_parameter[layer], pair_factors + task.first_factor[layer]
-        last = layer == n_layers - 1
-        if k > 0 or last:
-            n = (n_in + 1) * n_out
-            base = own
-            own = (1 + k) * task.n_parameters
-            _perturb(
-                parameters,
-                own,
-                base,
-                task.n_parameters,
-                n,
-                signs,
-                factors,
-                n if last else 0,
-                step,
-                task.coefs,
-                pair * k,
-                k,
-                sign,
-            )
-        _product(rows, at.linear, at.hidden, parameters, own, n_in, n_out, LAYER)
-        if not last:
-            _product(rows, at.line, at.hidden, signs, factors, n_in, np.intp(1), n_in)
-            _rank_one(
-                rows,
-                at.hidden,
-                at.linear,
-                at.line,
-                signs,
-                factors + n_in,
-                step,
-                task.activation,
-                n_out,
-            )
-
-
-@inline()
-def _finish(task, pair, half, row, count):
-    rows, at = task.rows, task.at
-    n_out = task.fan_out[-1]
-    if task.loss == NO_LOSS:
-        for e in range(count):
-            for j in range(n_out):
-                task.outputs[half, pair, row + e, j] = rows[(at.linear + j) * BLOCK + e]
-    else:
-        _losses(rows, at.values, at.linear, at.targets, task.loss, n_out)
-        task.losses[half, pair] += _total(rows, at.values, task.row_weights, count)
+def _pad(n):
+    """The next multiple of TILE."""
+    return (n + TILE - 1) // TILE * TILE
 
 
 @jit()
 def _transpose(rows, out, spare, X, first, count):
-    """Examples first ... first + count as columns of rows out ..., zero beyond.
+    """Examples first ... first + count as columns of the rows from `out` on, zero beyond.
 
     Eight examples are interleaved and then copied: both loops become moves of whole registers.
     """
     n = X.shape[1]
-    columns = rows[out * BLOCK : (out + n) * BLOCK]
+    columns = rows[out * BLOCK : (out + _pad(n)) * BLOCK]
+    columns[n * BLOCK :] = 0
+    octet = rows[spare * BLOCK : (spare + TILE) * BLOCK]
     whole = count if count == BLOCK else 0
-    octet = rows[spare * BLOCK : (spare + 8) * BLOCK]
     for left in range(0, n, BLOCK):
         width = min(BLOCK, n - left)
         for e in range(0, whole, 8):
             x = X[first + e : first + e + 8, left : left + width]
             for i in range(width):
-                octet[8 * i] = x[0, i]
-                octet[8 * i + 1] = x[1, i]
-                octet[8 * i + 2] = x[2, i]
-                octet[8 * i + 3] = x[3, i]
-                octet[8 * i + 4] = x[4, i]
-                octet[8 * i + 5] = x[5, i]
-                octet[8 * i + 6] = x[6, i]
-                octet[8 * i + 7] = x[7, i]
+                for r in range(8):
+                    octet[8 * i + r] = x[r, i]
             corner = columns[left * BLOCK + e :]
             for i in range(width):
-                source = octet[8 * i : 8 * i + 8]
-                target = corner[i * BLOCK : i * BLOCK + 8]
-                a, b, c, d = source[0], source[1], source[2], source[3]
-                p, q, r, s = source[4], source[5], source[6], source[7]
-                target[0], target[1], target[2], target[3] = a, b, c, d
-                target[4], target[5], target[6], target[7] = p, q, r, s
+                source, column = octet[8 * i : 8 * i + 8], corner[i * BLOCK : i * BLOCK + 8]
+                x0, x1, x2, x3 = source[0], source[1], source[2], source[3]
+                x4, x5, x6, x7 = source[4], source[5], source[6], source[7]
+                column[0], column[1], column[2], column[3] = x0, x1, x2, x3
+                column[4], column[5], column[6], column[7] = x4, x5, x6, x7
     if whole < count:
         columns[:] = 0
         for e in range(count):
@@ -423,7 +449,7 @@ def _transpose(rows, out, spare, X, first, count):
 
 
 @jit()
-def _copy(rows, out, row_weights, targets, weights, first, count):
+def _copy_targets(rows, out, row_weights, targets, weights, first, count):
     """Targets and weights of a block, zero beyond `count`."""
     n = targets.shape[1]
     columns = rows[out * BLOCK : (out + n) * BLOCK]
@@ -435,31 +461,64 @@ def _copy(rows, out, row_weights, targets, weights, first, count):
         row_weights[e] = weights[first + e] if len(weights) > 0 else 1.0
 
 
+@jit()
+def _store(outputs, half, pair, row, count, rows, raw):
+    for e in range(count):
+        for j in range(outputs.shape[3]):
+            outputs[half, pair, row + e, j] = rows[(raw + j) * BLOCK + e]
+
+
+@inline()
+def _clear_rows(rows, out, n):
+    rows[out * BLOCK : (out + n) * BLOCK] = 0
+
+
+@jit()
+def _set_rows(rows, out, numbers, start, n):
+    """out[j] = numbers[start + j], the same for all examples."""
+    for j in range(n):
+        rows[(out + j) * BLOCK : (out + j + 1) * BLOCK] = numbers[start + j]
+
+
 @jit(contract=True)
-def _product(rows, out, x, weights, start, n_in, n_out, stride):
-    """out[j] = sum_i weights[start + j * stride + i] x[i], or x W + b for a LAYER at `start`."""
-    down, right = (n_out, 1) if stride == LAYER else (1, stride)
-    for j in range(n_out):
-        b = weights[start + n_in * n_out + j] if stride == LAYER else rows.dtype.type(0)
-        rows[(out + j) * BLOCK : (out + j + 1) * BLOCK] = b
-    whole = n_in - n_in % TILE
-    for i in range(0, whole, TILE):
-        tile = rows[(x + i) * BLOCK : (x + i + TILE) * BLOCK]
+def _add_guides(numbers, out, base, stride, n, coefs, pair, k, sign):
+    """out = base + sign * coefs[pair] @ guides, where guide g is (1 + g) * stride after base."""
+    o, z = numbers[out : out + n], numbers[base : base + n]
+    for i in range(n):
+        o[i] = z[i]
+    for g in range(k):
+        _add_scaled(numbers, out, numbers, base + (1 + g) * stride, n, sign * coefs[pair * k + g])
+
+
+@jit(contract=True)
+def _add_scaled(numbers, out, source, start, n, factor):
+    """out += factor * source[start : start + n]."""
+    o, x = numbers[out : out + n], source[start : start + n]
+    for i in range(n):
+        o[i] += factor * x[i]
+
+
+@inline(contract=True)
+def _add_product(rows, out, x, weights, start, n_in, n_out, down, right):
+    """out[j] += sum_i weights[start + i * down + j * right] x[i], i = 0, 1, 2 and so on."""
+    for first in range(0, n_in, CHUNK):
+        last = min(n_in, first + CHUNK)
+        whole = last - (last - first) % TILE
         for j in range(0, n_out - 1, 2):
-            v = weights[start + i * down + j * right :]
-            w = weights[start + i * down + (j + 1) * right :]
-            _add_tile_2(rows[(out + j) * BLOCK : (out + j + 2) * BLOCK], tile, v, w, down)
-        if n_out % 2 == 1:
-            j = n_out - 1
-            v = weights[start + i * down + j * right :]
-            _add_tile_1(rows[(out + j) * BLOCK : (out + j + 1) * BLOCK], tile, v, down)
-    for i in range(whole, n_in):
-        tile = rows[(x + i) * BLOCK : (x + i + 1) * BLOCK]
-        for j in range(n_out):
-            o = rows[(out + j) * BLOCK : (out + j + 1) * BLOCK]
-            w0 = weights[start + i * down + j * right]
-            for e in range(BLOCK):
-                o[e] += w0 * tile[e]
+            two = rows[(out + j) * BLOCK : (out + j + 2) * BLOCK]
+            for i in range(first, whole, TILE):
+                w = weights[start + i * down + j * right :]
+                _add_tile_2(two, rows[(x + i) * BLOCK : (x + i + TILE) * BLOCK], w, w[right:], down)
+        for j in range(n_out - n_out % 2, n_out):
+            one = rows[(out + j) * BLOCK : (out + j + 1) * BLOCK]
+            for i in range(first, whole, TILE):
+                v = weights[start + i * down + j * right :]
+                _add_tile_1(one, rows[(x + i) * BLOCK : (x + i + TILE) * BLOCK], v, down)
+        for i in range(whole, last):
+            single = rows[(x + i) * BLOCK : (x + i + 1) * BLOCK]
+            for j in range(n_out):
+                row = rows[(out + j) * BLOCK : (out + j + 1) * BLOCK]
+                _add_one(row, single, weights[start + i * down + j * right])
 
 
 @inline(contract=True)
@@ -499,41 +558,29 @@ def _add_tile_1(out, x, v, down):
         out[e] += v0 * x0 + v1 * x1 + v2 * x2 + v3 * x3 + v4 * x4 + v5 * x5 + v6 * x6 + v7 * x7
 
 
-@jit(contract=True)
-def _perturb(numbers, out, base, stride, n, moves, move, n_moves, step, coefs, c, k, sign):
-    """out = base + step * moves + sign * sum_g coefs[g] guides[g], guides lying behind base."""
-    o = numbers[out : out + n]
-    z = numbers[base : base + n]
-    if n_moves == 0:
-        for i in range(n):
-            o[i] = z[i]
-    else:
-        m = moves[move : move + n]
-        for i in range(n):
-            o[i] = z[i] + step * m[i]
-    for g in range(k):
-        base += stride
-        guide = numbers[base : base + n]
-        coef = sign * coefs[c + g]
-        for i in range(n):
-            o[i] += coef * guide[i]
+@inline(contract=True)
+def _add_one(out, x, weight):
+    """Add one input to one output."""
+    for e in range(BLOCK):
+        out[e] += weight * x[e]
 
 
 @jit(contract=True)
-def _rank_one(rows, out, base, u, signs, start, step, activation, n):
-    """out[j] = activation(base[j] + step * (b[j] u + c[j])), with b, c in signs from `start` on."""
+def _rank_one(rows, out, base, u, signs, b, c, step, activation, n):
+    """out[j] = activation(base[j] + step * (b[j] u + c[j])), padded; b, c say where in signs."""
+    h, z = rows[out * BLOCK : (out + _pad(n)) * BLOCK], rows[base * BLOCK : (base + n) * BLOCK]
+    v = rows[u * BLOCK : (u + 1) * BLOCK]
+    slopes, shifts = signs[b : b + n], signs[c : c + n]
     # What is not a relu passes this bound, infinite as it is, unharmed.
     floor = rows.dtype.type(0 if activation == RELU else -np.inf)
-    v = rows[u * BLOCK : (u + 1) * BLOCK]
-    for j in range(n):
-        b = step * signs[start + j]
-        c = step * signs[start + n + j]
-        z = rows[(base + j) * BLOCK : (base + j + 1) * BLOCK]
-        o = rows[(out + j) * BLOCK : (out + j + 1) * BLOCK]
-        for e in range(BLOCK):
-            value = z[e] + (b * v[e] + c)
-            o[e] = floor if value < floor else value
-    _activate(rows[out * BLOCK : (out + n) * BLOCK], activation)
+    for j in range(np.uintp(n)):
+        slope, shift = step * slopes[j], step * shifts[j]
+        for e in range(ROW):
+            i = j * ROW + e
+            value = z[i] + (slope * v[e] + shift)
+            h[i] = floor if value < floor else value
+    _activate(h[: n * BLOCK], activation)
+    h[n * BLOCK :] = 0
 
 
 @inline(contract=True)
@@ -558,28 +605,21 @@ def _activate(h, activation):
 def _losses(rows, values, raw, targets, loss, n_out):
     """The loss of each example, in row `values`."""
     v = rows[values * BLOCK : (values + 3) * BLOCK]
-    raw = rows[raw * BLOCK : (raw + n_out) * BLOCK]
     y = rows[targets * BLOCK :]
-    if loss == LOG_LOSS and n_out == 1:
-        _binary_log_loss(v, raw, y)
-    elif loss == LOG_LOSS:
-        _log_loss(v, raw, y, n_out)
-    elif loss == SQUARED_ERROR:
-        _squared_error(v, raw, y, n_out)
+    if loss == SQUARED_ERROR:
+        _squared_error(v, rows[raw * BLOCK : (raw + n_out) * BLOCK], y, n_out)
+        return
+    if n_out == 1:
+        raw -= 1
+        n_out += 1
+        rows[raw * BLOCK : (raw + 1) * BLOCK] = 0
+    z = rows[raw * BLOCK : (raw + n_out) * BLOCK]
+    if loss == LOG_LOSS:
+        _log_loss(v, z, y, n_out)
     elif loss == ZERO_ONE:
-        _zero_one(v, raw, y, n_out)
-    elif n_out == 1:
-        _binary_hinge(v, raw, y)
+        _zero_one(v, z, y, n_out)
     else:
-        _hinge(v, raw, y, n_out)
-
-
-@inline(contract=True)
-def _binary_log_loss(v, raw, label):
-    zero = raw.dtype.type(0)
-    for e in range(BLOCK):
-        x = raw[e] if label[e] == zero else -raw[e]
-        v[e] = (zero if x < zero else x) + _log1p(_exp(-abs(x)))
+        _hinge(v, z, y, n_out)
 
 
 @inline(contract=True)
@@ -619,14 +659,13 @@ def _squared_error(v, raw, targets, n_out):
 
 @inline(contract=True)
 def _zero_one(v, raw, label, n_out):
-    """0 where the first of the largest outputs is that of the class; with one output, raw > 0."""
+    """0 where the first of the largest outputs is that of the class, else 1."""
     zero, one = raw.dtype.type(0), raw.dtype.type(1)
-    # the largest output so far; class 0 has none if there is only one, that of class 1
-    v[BLOCK : 2 * BLOCK] = zero if n_out == 1 else raw.dtype.type(-np.inf)
+    v[BLOCK : 2 * BLOCK] = raw.dtype.type(-np.inf)  # the largest output
     v[2 * BLOCK :] = zero  # its class
     for k in range(n_out):
         z = raw[k * BLOCK : (k + 1) * BLOCK]
-        y = raw.dtype.type(max(k, 2 - n_out))
+        y = raw.dtype.type(k)
         for e in range(BLOCK):
             x, top, winner = z[e], v[BLOCK + e], v[2 * BLOCK + e]
             v[BLOCK + e] = x if (x > top) | (x != x) else top  # once NaN, always NaN
@@ -634,14 +673,6 @@ def _zero_one(v, raw, label, n_out):
     for e in range(BLOCK):
         top = v[BLOCK + e]
         v[e] = top if top != top else (zero if v[2 * BLOCK + e] == label[e] else one)
-
-
-@inline(contract=True)
-def _binary_hinge(v, raw, label):
-    zero, one = raw.dtype.type(0), raw.dtype.type(1)
-    for e in range(BLOCK):
-        x = one + (raw[e] if label[e] == zero else -raw[e])
-        v[e] = zero if x < zero else x
 
 
 @inline(contract=True)
@@ -681,6 +712,8 @@ def _total(rows, values, weights, count):
 # -- exp and log -----------------------------------------------------------------------------------
 # Without branches, tables and calls, so that they become a part of the vector loops above. They are
 # computed in the precision of their argument and right to 2 or 3 units in the last place.
+
+TINY = 1e-12  # vanishes beside a float32 1, but not beside a float64 1
 
 # (exp(r) - 1) / r = sum_n r^n / (n + 1)!  for |r| <= log(2) / 2, highest power first
 EXPM1_32 = tuple(np.float32(1 / math.factorial(n + 1)) for n in range(5, -1, -1))
@@ -728,7 +761,7 @@ def _exp(x):
 def _split_exp(x):
     """(q, s) with exp(x) = s + s q, s a power of two and |q| < 1/2, for x <= 0."""
     real = type(x)
-    if np.finfo(real).bits == 32:
+    if real(1) + real(TINY) == real(1):
         q, s = _split_exp_32(np.float32(x))
     else:
         q, s = _split_exp_64(np.float64(x))
@@ -761,7 +794,7 @@ def _log1p(x):
     real = type(x)
     u = real(1) + x
     rest = (x - (u - real(1))) / u  # what rounding 1 + x cost
-    if np.finfo(real).bits == 32:
+    if real(1) + real(TINY) == real(1):
         return real(_log_32(np.float32(u))) + rest
     return real(_log_64(np.float64(u))) + rest
 
