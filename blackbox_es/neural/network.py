@@ -224,20 +224,18 @@ ACTIVATIONS = {
 }
 
 
+def _by_class(raw: Array) -> Array:
+    """The outputs of all classes: a single one is that of class 1, beside a zero for class 0."""
+    return np.hstack([np.zeros_like(raw), raw]) if raw.shape[1] == 1 else raw
+
+
 def _picked(raw: Array, y: Array) -> Array:
-    """True at the output of the class of each example."""
+    """True at the class of each example."""
     return np.asarray(np.arange(raw.shape[1]) == np.asarray(y)[:, None])
 
 
-def _signed(raw: Array, y: Array) -> tuple[Array, Array]:
-    """The only output, and its class as -1 or 1."""
-    return raw[:, 0], 2 * np.asarray(y).astype(raw.dtype) - 1
-
-
 def _log_loss(raw: Array, y: Array) -> Array:
-    if raw.shape[1] == 1:
-        output, sign = _signed(raw, y)
-        return np.asarray(np.logaddexp(0, -sign * output))
+    raw = _by_class(raw)
     picked = _picked(raw, y)
     excess = raw - raw[picked][:, None]
     top = excess.max(axis=1)  # at least the 0 of the class itself
@@ -247,11 +245,35 @@ def _log_loss(raw: Array, y: Array) -> Array:
 
 
 def _log_loss_gradient(raw: Array, y: Array) -> Array:
-    if raw.shape[1] == 1:
-        output, sign = _signed(raw, y)
-        return np.asarray(-sign * expit(-sign * output))[:, None]
-    odds = np.exp(raw - raw.max(axis=1, keepdims=True))
-    return np.asarray(odds / odds.sum(axis=1, keepdims=True) - _picked(raw, y))
+    z = _by_class(raw)
+    odds = np.exp(z - z.max(axis=1, keepdims=True))
+    slope = odds / odds.sum(axis=1, keepdims=True) - _picked(z, y)
+    return np.asarray(slope[:, -raw.shape[1] :])
+
+
+def _zero_one(raw: Array, y: Array) -> Array:
+    wrong = np.asarray(_by_class(raw).argmax(axis=1) != y, raw.dtype)
+    # a network that says nothing is not merely wrong: its loss is as undefined as its outputs
+    return np.asarray(np.where(np.isnan(raw).any(axis=1), raw.dtype.type(np.nan), wrong))
+
+
+def _rival(raw: Array, y: Array) -> tuple[Array, Array]:
+    """``1 + raw_k - raw_y`` for the best of the other classes k, and True at k."""
+    picked = _picked(raw, y)
+    others = np.where(picked, -np.inf, raw)
+    best = _picked(raw, others.argmax(axis=1))
+    return 1 + others[best] - raw[picked], best
+
+
+def _hinge(raw: Array, y: Array) -> Array:
+    return np.asarray(np.maximum(_rival(_by_class(raw), y)[0], 0))
+
+
+def _hinge_gradient(raw: Array, y: Array) -> Array:
+    z = _by_class(raw)
+    excess, best = _rival(z, y)
+    slope = (np.asarray(best, z.dtype) - _picked(z, y)) * (excess > 0)[:, None]
+    return np.asarray(slope[:, -raw.shape[1] :])
 
 
 def _squared_error(raw: Array, y: Array) -> Array:
@@ -262,41 +284,11 @@ def _squared_error_gradient(raw: Array, y: Array) -> Array:
     return np.asarray((raw - y) / raw.dtype.type(raw.shape[1]))
 
 
-def _zero_one(raw: Array, y: Array) -> Array:
-    label = raw[:, 0] > 0 if raw.shape[1] == 1 else raw.argmax(axis=1)
-    # a network that says nothing is not merely wrong: its loss is as undefined as its outputs
-    return np.asarray(np.where(np.isnan(raw).any(axis=1), raw.dtype.type(np.nan), label != y))
-
-
-def _hinge_excess(raw: Array, y: Array) -> tuple[Array, Array]:
-    """``1 + raw_k - raw_y`` at the best of the other classes, and that class."""
-    others = np.where(_picked(raw, y), -np.inf, raw)
-    rival = others.argmax(axis=1)
-    rows = np.arange(len(raw))
-    return 1 + others[rows, rival] - raw[rows, y], rival
-
-
-def _hinge(raw: Array, y: Array) -> Array:
-    if raw.shape[1] == 1:
-        output, sign = _signed(raw, y)
-        return np.asarray(np.maximum(1 - sign * output, 0))
-    return np.asarray(np.maximum(_hinge_excess(raw, y)[0], 0))
-
-
-def _hinge_gradient(raw: Array, y: Array) -> Array:
-    if raw.shape[1] == 1:
-        output, sign = _signed(raw, y)
-        return np.asarray(-sign * (1 - sign * output > 0))[:, None]
-    excess, rival = _hinge_excess(raw, y)
-    slope = np.asarray(_picked(raw, rival), raw.dtype) - _picked(raw, y)
-    return np.asarray(slope * (excess > 0)[:, None])
-
-
 LOSSES = {
-    # classification: y (n_samples,) is the index of the class; one output stands for classes 0, 1
+    # classification: y (n_samples,) is the index of the class
     "log_loss": Loss(_log_loss, _log_loss_gradient),
-    "zero_one": Loss(_zero_one, None),  # predicts raw > 0, or the first of the largest outputs
-    "hinge": Loss(_hinge, _hinge_gradient),  # with several classes that of Crammer and Singer
+    "zero_one": Loss(_zero_one, None),  # predicts the first of the classes with the largest output
+    "hinge": Loss(_hinge, _hinge_gradient),  # Crammer and Singer's: the best of the other classes
     # regression: y (n_samples, n_outputs); half the squared error, averaged over the outputs
     "squared_error": Loss(_squared_error, _squared_error_gradient),
 }
