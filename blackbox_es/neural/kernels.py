@@ -693,7 +693,7 @@ def _total(rows, values, weights, count):
 TINY = 1e-12  # vanishes beside a float32 1, but not beside a float64 1
 
 # (exp(r) - 1) / r = sum_n r^n / (n + 1)!  for |r| <= log(2) / 2, highest power first
-EXPM1_32 = tuple(np.float32(1 / math.factorial(n + 1)) for n in range(5, -1, -1))
+EXPM1_32 = tuple(np.float32(1 / math.factorial(n + 1)) for n in range(6, -1, -1))
 EXPM1_64 = tuple(1 / math.factorial(n + 1) for n in range(12, -1, -1))
 # log((1 + t) / (1 - t)) / t = sum_n 2 t^2n / (2 n + 1)  for |t| <= 3 - sqrt(8)
 LOG_32 = tuple(np.float32(2 / (2 * n + 1)) for n in range(4, -1, -1))
