@@ -261,11 +261,11 @@ def test_gradient_is_that_of_scikit_learn():
 
 
 def test_relu_has_slope_zero_at_zero():
-    """A network of zeros only learns its last intercepts, and nothing is NaN."""
+    """Units at exactly zero learn nothing, whatever the weights behind them say."""
     network = Network((3, 4, 2), "relu")
-    _, gradient = network.gradient(
-        np.zeros(network.n_parameters), np.ones((5, 3)), np.zeros(5, int), None, "log_loss"
-    )
+    theta = np.zeros(network.n_parameters)
+    theta[16:24] = np.arange(8)  # the weights of the last layer
+    _, gradient = network.gradient(theta, np.ones((5, 3)), np.zeros(5, int), None, "log_loss")
     np.testing.assert_array_equal(gradient[:-2], 0)
     np.testing.assert_allclose(gradient[-2:], [-0.5, 0.5])
 

@@ -315,6 +315,7 @@ def test_a_loss_that_is_nearly_zero_is_relatively_right(dtype):
             np.testing.assert_allclose(population_losses(**population), expected, rtol=rtol)
 
 
+@needs_numba
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -334,6 +335,15 @@ def test_what_is_not_finite_is_never_hidden(activation, loss, bad):
                     expected = expected_losses(broken)
                 right = np.isfinite(losses)
                 np.testing.assert_allclose(losses[right], expected[right], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2, 5])
+def test_the_first_of_equal_outputs_wins(n_outputs):
+    """As in `network`, and as a single output of zero stands for class 0."""
+    population = random_population((2, n_outputs), "relu", "zero_one", n_slices=1, n_pairs=1)
+    population |= {"theta": np.zeros(3 * n_outputs), "scale": 0.0}
+    losses = population_losses(**population)
+    np.testing.assert_array_equal(losses, np.count_nonzero(population["y"]))
 
 
 @pytest.mark.parametrize("activation", ["step", "sign", "relu"])

@@ -78,7 +78,7 @@ def population_losses(
     ``sum_i w_i l(y_i, f(theta +- d_p, x_i))`` over ``starts[p] <= i < starts[p] + batch``, where
     ``d_p = scale * signs_p + coefs[p] @ subspace`` and `signs_p` has the outer product of a and b
     in place of the weights of a hidden layer. A pair's losses are the same to the last bit whatever
-    other pairs the call has.
+    other pairs the call has. Calls may run in threads: they share nothing and release the GIL.
 
     Parameters
     ----------
@@ -354,7 +354,11 @@ def evaluate(task):
 # Longer than other functions, because cutting it costs: a call counts the references to its arrays.
 @inline(contract=True)
 def _evaluate_group(task, first, last, row, count):
-    """Add the losses of pairs first ... last over the block of examples in the rows."""
+    """Add the losses of pairs first ... last over the block of examples in the rows.
+
+    Before each layer z is the first row of h W + bias and u the row of h a of the layer before;
+    w, a, b and c are where the weights of the layer and those signs start.
+    """
     rows, at, parameters, signs, coefs = task.rows, task.at, task.parameters, task.signs, task.coefs
     fan_in, fan_out, n_layers = task.fan_in, task.fan_out, len(task.fan_in)
     n, k = task.n_parameters, task.n_guides
@@ -420,8 +424,10 @@ def _transpose(rows, out, spare, X, begin, count):
     for left in range(0, n, BLOCK):
         right = min(n, left + BLOCK)
         for e in range(0, BLOCK, 8):
-            x = X[begin + e : begin + e + 8, left:right]
-            x0, x1, x2, x3, x4, x5, x6, x7 = x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7]
+            i = begin + e
+            x0, x1, x2 = X[i, left:right], X[i + 1, left:right], X[i + 2, left:right]
+            x3, x4, x5 = X[i + 3, left:right], X[i + 4, left:right], X[i + 5, left:right]
+            x6, x7 = X[i + 6, left:right], X[i + 7, left:right]
             for i in range(right - left):
                 octet[8 * i], octet[8 * i + 1] = x0[i], x1[i]
                 octet[8 * i + 2], octet[8 * i + 3] = x2[i], x3[i]
