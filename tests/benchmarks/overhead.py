@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--largest", type=int, default=1_000_000, metavar="N")
     largest = parser.parse_args().largest
     warnings.simplefilter("ignore")
-    print(print("        n points  NumPy, ms  VanillaES  GuidedES k=1   k=10"))
+    print("        n points  NumPy, ms  VanillaES  GuidedES k=1   k=10")
     for n, n_points in SIZES.items():
         if n > largest:
             break
