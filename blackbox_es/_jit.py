@@ -25,9 +25,9 @@ def jit(*, contract: bool = False) -> Callable[[Function], Function]:
     Parameters
     ----------
     contract : bool
-        Allow ``a * b + c`` to be rounded once (a fused multiply-add). Twice as fast where sums of
-        products dominate; NaN and infinities behave as ever, but the last bit may then depend on
-        the processor. Noise is compiled without, so that its bits are the same everywhere.
+        Allow ``a * b + c`` to be rounded once (a fused multiply-add), which is faster where sums
+        of products dominate. NaN and infinities behave as ever, but the last bit may then depend
+        on the processor. Noise is compiled without, so that its bits are the same everywhere.
     """
     return _compiler({"contract"} if contract else False)
 

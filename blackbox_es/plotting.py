@@ -73,5 +73,5 @@ def _new_axes() -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'blackbox-es[plot]'") from error
+        raise ImportError("plots need matplotlib: python -m pip install matplotlib") from error
     return Figure(figsize=(7, 4.3), dpi=150, layout="constrained").subplots()

@@ -354,7 +354,8 @@ class EvolutionStrategy(Configurable, ABC):
         ----------
         path : path-like
         **params
-            Parameters that could not be written, such as a shaping function.
+            Parameters that could not be written, such as a shaping function, and those to change:
+            a search that has spent its budget goes on with a larger ``max_iter``.
 
         Raises
         ------
@@ -366,6 +367,9 @@ class EvolutionStrategy(Configurable, ABC):
         es: Self
         es, state = load(cls, path, params)
         es.__setstate__(state)
+        if es.stop_reason_ in _BUDGETS:  # which may be larger now
+            es.stop_reason_ = None
+            es._stop_if_spent()
         return es
 
     # -- results -------------------------------------------------------------------------------
@@ -440,10 +444,10 @@ class EvolutionStrategy(Configurable, ABC):
         self._learn(generation, weights)
         self._record(generation, values, n_failed)
         self._generation, self._points, self._told = None, None, {}
-        if n_failed:
-            self._warn_once("failed", "evaluations failed; pairs with NaN or inf are left out")
         self.stop_reason_ = stop or self._stalled(generation, weights)
         self._stop_if_spent()
+        if n_failed:  # last, since a warning may have been made an error
+            self._warn_once("failed", "evaluations failed; pairs with NaN or inf are left out")
 
     def _weigh(self, values: Values) -> tuple[Array, int, int]:
         """One weight per pair, the number of pairs that count, and of evaluations that failed."""

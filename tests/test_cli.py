@@ -113,7 +113,7 @@ def test_without_matplotlib(tmp_path, capsys):
     """Without matplotlib there is no figure, and it says how to have one."""
     out = tmp_path / "quadratic.png"
     assert main([*QUADRATIC, "--out", str(out)]) == 0
-    assert "no figure: plots need matplotlib: pip install" in capsys.readouterr().out
+    assert "no figure: plots need matplotlib: python -m pip install" in capsys.readouterr().out
     assert not out.exists()
 
 

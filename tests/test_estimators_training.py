@@ -293,3 +293,14 @@ def test_penalty_shrinks():
         model = ESMLPClassifier(**LEARN | {"alpha": alpha}).fit(X, Y)
         sizes.append(sum(np.square(w).sum() for w in model.coefs_))
     assert sizes[0] > 2 * sizes[1] > 4 * sizes[2]
+
+
+@both
+@pytest.mark.parametrize("bad", [{"sigma": -1.0}, {"hidden_layer_sizes": (5,)}], ids=str)
+def test_a_fit_that_is_refused_leaves_the_model(cls, bad):
+    """After a warm start with a bad parameter the model predicts as before."""
+    model = cls(**QUICK | {"warm_start": True}).fit(X, Y)
+    before = model.predict(X)
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        model.set_params(**bad).fit(X, Y)
+    np.testing.assert_array_equal(model.predict(X), before)

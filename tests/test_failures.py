@@ -129,3 +129,11 @@ def test_the_center_may_fail():
     assert math.isnan(es.fun_)
     assert es.n_failed_ == 1
     assert es.fun_best_ == min(es.history_["best"])
+
+
+def test_a_warning_that_is_an_error_comes_last():
+    """Where warnings are errors, as here, the generation is finished before one is raised."""
+    es = vanilla(max_iter=1).start(X0)
+    with pytest.raises(RuntimeWarning, match="evaluations failed"):
+        es.tell(es.ask(), [np.nan, *range(7)])
+    assert (es.n_iter_, es.n_failed_, es.stop_reason_) == (1, 1, "max_iter")

@@ -103,5 +103,5 @@ def test_figures_are_written(tmp_path):
 def test_without_matplotlib():
     """Without matplotlib a display is made, and drawing tells how to install it."""
     made = display()
-    with pytest.raises(ImportError, match=r"pip install 'blackbox-es\[plot\]'"):
+    with pytest.raises(ImportError, match="python -m pip install matplotlib"):
         made.plot()

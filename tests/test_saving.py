@@ -21,7 +21,7 @@ def objective(x):
 
 def make(name, **options):
     guides = {"n_guides": 3} if name == "guided-es" else {}
-    return STRATEGIES[name](max_iter=30, random_state=7, **guides, **options)
+    return STRATEGIES[name](**{"max_iter": 30, "random_state": 7, **guides, **options})
 
 
 def surrogate(es):
@@ -60,6 +60,24 @@ def test_loaded_goes_on_bit_for_bit(name, options, dtype, n_told, tmp_path):
     loaded = STRATEGIES[name].load(tmp_path / "run.npz")
     assert repr(loaded) == repr(es).replace("np.int64(4)", "4")
     assert everything(go_on(loaded)) == everything(uninterrupted)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_larger_budget_goes_on(name, tmp_path):
+    """Loaded with a larger budget, a search that has used up its own is the longer search."""
+    es = go_on(make(name).start(np.ones(3)))
+    es.save(tmp_path / "run.npz")
+    assert STRATEGIES[name].load(tmp_path / "run.npz").stop_reason_ == "max_iter"
+    longer = go_on(STRATEGIES[name].load(tmp_path / "run.npz", max_iter=50))
+    assert everything(longer) == everything(go_on(make(name, max_iter=50).start(np.ones(3))))
+
+
+def test_a_search_that_failed_stays_ended(tmp_path):
+    """A larger budget does not help where the objective is flat."""
+    es = make("vanilla-es").fit(lambda x: 1.0, np.ones(3))
+    assert es.stop_reason_ == "flat"
+    es.save(tmp_path / "run.npz")
+    assert VanillaES.load(tmp_path / "run.npz", max_iter=50).stop_reason_ == "flat"
 
 
 def test_saving_changes_nothing(tmp_path):

@@ -47,6 +47,7 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
     """What the classifier and the regressor share; parameters are documented there."""
 
     _network: Network
+    _es: EvolutionStrategy
     _losses: tuple[str, ...]  # by name, the default first; the surrogate is that of the default
 
     def __init__(
@@ -223,35 +224,35 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         """The network, and the strategy that trains it."""
         seed = as_seed(self.random_state)
-        before = self._network if theta is not None else None
-        self._network = Network((X.shape[1], *self._hidden(), self.n_outputs_), self.activation)
-        if before is not None and before.layer_sizes != self._network.layer_sizes:
+        network = Network((X.shape[1], *self._hidden(), self.n_outputs_), self.activation)
+        if theta is not None and network.layer_sizes != self._network.layer_sizes:
             raise ValueError(
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} is not what was fitted: a fit can "
                 "only be continued with the same network; set warm_start=False to begin anew"
             )
-        n = self._network.n_parameters
+        n = network.n_parameters
         if theta is None:
-            theta = self._network.initial(np.random.default_rng(seed))
+            theta = network.initial(np.random.default_rng(seed))
         penalty = self.alpha / (len(X) if weight is None else float(weight.sum()))
         rate = float(self.learning_rate_init)
         common: dict[str, Any] = {
             "sigma": _total(self.sigma, n),
             "n_pairs": self.n_pairs,
-            "optimizer": Penalized(self.optimizer, self._network.is_weight() * penalty),
+            "optimizer": Penalized(self.optimizer, network.is_weight() * penalty),
             "learning_rate": Linear(rate, 0.0, max_iter)
             if max_iter and self.learning_rate == "linear"
             else rate,
             "shaping": self.shaping,
-            "sampler": LowRank(self._network.shapes),
+            "sampler": LowRank(network.shapes),
             "max_iter": 2**62,  # the estimator counts
             "random_state": seed,
         }
         if self.guide is None:
-            self._es: EvolutionStrategy = VanillaES(beta=float(n), **common)
+            es: EvolutionStrategy = VanillaES(beta=float(n), **common)
         else:
-            self._es = GuidedES(alpha=self.guide_alpha, n_guides=self.n_guides, **common)
-        self._es.start(theta.astype(X.dtype))
+            es = GuidedES(alpha=self.guide_alpha, n_guides=self.n_guides, **common)
+        es.start(theta.astype(X.dtype))
+        self._network, self._es = network, es  # nothing has changed if a parameter was bad
         self._es._warned.add("surrogate")  # the guide is ours, and it may be zero on a plateau
         self._incremental = max_iter is None
         self.n_iter_ = self.t_ = self.n_evaluations_ = self.n_example_forwards_ = 0

@@ -143,18 +143,17 @@ class GuidedES(EvolutionStrategy):
 
     def _sampler(self, base: Base, surrogate: Any) -> Sampler:
         columns = self._columns(surrogate, base.n)
-        if columns.shape[1] > 1:
-            self._guides.clear()  # given at once: these are all of them
         units = [unit_guide(column) for column in columns.T] or [None]
-        if any(unit is None for unit in units):
-            self.n_surrogate_rejected_ += 1
-            if self.n_iter_ > 0:  # at first there may be no estimate yet to guide by
-                self._warn_once(
-                    "surrogate",
-                    "a surrogate gradient is missing, zero or not finite: the search goes on "
-                    "without it (see n_surrogate_rejected_)",
-                )
-        if columns.shape[1] > 1:
+        rejected = any(unit is None for unit in units)
+        if rejected and self.n_iter_ > 0:  # at first there may be no estimate yet to guide by
+            self._warn_once(
+                "surrogate",
+                "a surrogate gradient is missing, zero or not finite: the search goes on without "
+                "it (see n_surrogate_rejected_)",
+            )
+        self.n_surrogate_rejected_ += rejected
+        if len(units) > 1:
+            self._guides.clear()  # given at once: these are all of them
             guides = units
         else:
             self._guides.extend(units)
