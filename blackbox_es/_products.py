@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es._jit import jit
+from blackbox_es._jit import inline, jit
 
 Array = npt.NDArray[Any]
 
@@ -17,21 +17,34 @@ _PAIRS = 8  # outer products added between two visits to a row of the sum
 
 
 @jit(contract=True)
-def _add_outer(out, a, b):
-    for p in range(0, a.shape[0] - _PAIRS + 1, _PAIRS):
-        b0, b1, b2, b3 = b[p], b[p + 1], b[p + 2], b[p + 3]
-        b4, b5, b6, b7 = b[p + 4], b[p + 5], b[p + 6], b[p + 7]
-        for i in range(a.shape[1]):
-            a0, a1, a2, a3 = a[p, i], a[p + 1, i], a[p + 2, i], a[p + 3, i]
-            a4, a5, a6, a7 = a[p + 4, i], a[p + 5, i], a[p + 6, i], a[p + 7, i]
+def _add_outer(out, weights, rows, left, right):
+    height, width = out.shape
+    for p in range(0, weights.size - _PAIRS + 1, _PAIRS):
+        b0, b1, b2, b3, b4, b5, b6, b7 = _eight(rows, p, right, width)
+        w0, w1, w2, w3 = weights[p], weights[p + 1], weights[p + 2], weights[p + 3]
+        w4, w5, w6, w7 = weights[p + 4], weights[p + 5], weights[p + 6], weights[p + 7]
+        a0, a1, a2, a3, a4, a5, a6, a7 = _eight(rows, p, left, height)
+        for i in range(height):
+            v0, v1, v2, v3 = w0 * a0[i], w1 * a1[i], w2 * a2[i], w3 * a3[i]
+            v4, v5, v6, v7 = w4 * a4[i], w5 * a5[i], w6 * a6[i], w7 * a7[i]
             row = out[i]
-            for j in range(row.size):
-                even = a0 * b0[j] + a2 * b2[j] + a4 * b4[j] + a6 * b6[j]
-                row[j] += even + (a1 * b1[j] + a3 * b3[j] + a5 * b5[j] + a7 * b7[j])
-    for p in range(a.shape[0] - a.shape[0] % _PAIRS, a.shape[0]):
-        for i in range(a.shape[1]):
-            for j in range(out.shape[1]):
-                out[i, j] += a[p, i] * b[p, j]
+            for j in range(width):
+                even = v0 * b0[j] + v2 * b2[j] + v4 * b4[j] + v6 * b6[j]
+                row[j] += even + (v1 * b1[j] + v3 * b3[j] + v5 * b5[j] + v7 * b7[j])
+    for p in range(weights.size - weights.size % _PAIRS, weights.size):
+        for i in range(height):
+            for j in range(width):
+                out[i, j] += weights[p] * rows[p, left + i] * rows[p, right + j]
+
+
+@inline(contract=True)
+def _eight(rows, p, start, size):
+    """The same columns of eight rows."""
+    stop = start + size
+    a, b, c, d = rows[p], rows[p + 1], rows[p + 2], rows[p + 3]
+    e, f, g, h = rows[p + 4], rows[p + 5], rows[p + 6], rows[p + 7]
+    a, b, c, d = a[start:stop], b[start:stop], c[start:stop], d[start:stop]
+    return a, b, c, d, e[start:stop], f[start:stop], g[start:stop], h[start:stop]
 
 
 @jit(contract=True)
@@ -63,10 +76,10 @@ def _mix(out, matrix, rows):
                     target[e] += m * row[e]
 
 
-def outer_sum(a: Array, b: Array) -> Array:
-    """``sum_p outer(a[p], b[p])`` of float64 rows, added in the order of p."""
-    out = np.zeros((a.shape[1], b.shape[1]))
-    _add_outer(out, a, b)
+def outer_sum(weights: Array, rows: Array, left: slice, right: slice) -> Array:
+    """``sum_p weights[p] outer(rows[p, left], rows[p, right])`` in float64, in the order of p."""
+    out = np.zeros((left.stop - left.start, right.stop - right.start))
+    _add_outer(out, weights, rows, left.start, right.start)
     return out
 
 
@@ -79,6 +92,6 @@ def gram(rows: Array) -> Array:
 
 def mix(matrix: Array, rows: Array) -> Array:
     """``matrix @ rows``: each row of the result is a mixture of rows."""
-    out = np.zeros((len(matrix), rows.shape[1]), rows.dtype)
-    _mix(out, np.ascontiguousarray(matrix, rows.dtype), np.ascontiguousarray(rows))
+    out = np.zeros((len(matrix), rows.shape[1]), np.result_type(matrix, rows))
+    _mix(out, np.ascontiguousarray(matrix), np.ascontiguousarray(rows))
     return out

@@ -32,6 +32,8 @@ LANES = 16  # counters per block: one 512-bit register of 32-bit words
 BLOCK = 4 * LANES  # normals per block: a counter gives four words, two words give two normals
 TILE = 16 * BLOCK  # coordinates per pass over the pairs, small enough for the first-level cache
 SIGN_BLOCK = 128  # signs per counter
+# An argument of its kernel: a constant would tempt the compiler to unroll what it could vectorise.
+_MASKS = np.uint32(1) << np.arange(32, dtype=np.uint32)
 
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
@@ -129,21 +131,24 @@ def _normals(out, k0, k1, stream, generation, first_pair, first):
 
 
 @jit()
-def _signs(out, k0, k1, generation, first_pair):
+def _signs(out, k0, k1, generation, first_pair, masks):
     one = out.dtype.type(1)
     n = out.shape[1]
-    block_of = np.empty(SIGN_BLOCK, out.dtype)
+    words = np.empty(4 * LANES, np.uint32)
     for p in range(out.shape[0]):
-        for block in range((n + SIGN_BLOCK - 1) // SIGN_BLOCK):
-            words = _philox(_u32(block), _u32(first_pair + p), generation, SIGNS, k0, k1)
-            for w in range(4):
+        pair = _u32(first_pair + p)
+        for first in range(0, n, LANES * SIGN_BLOCK):
+            for lane in range(LANES):
+                counter = _u32(first // SIGN_BLOCK + lane)
+                a, b, c, d = _philox(counter, pair, generation, SIGNS, k0, k1)
+                words[4 * lane], words[4 * lane + 1] = a, b
+                words[4 * lane + 2], words[4 * lane + 3] = c, d
+            last = min(n, first + LANES * SIGN_BLOCK)
+            for w in range((last - first + 31) // 32):
                 word = words[w]
-                signs = block_of[32 * w : 32 * w + 32]
-                for i in range(32):
-                    signs[i] = one if (word >> _u32(i)) & _u32(1) != _u32(0) else -one
-            start = block * SIGN_BLOCK
-            for i in range(min(SIGN_BLOCK, n - start)):
-                out[p, start + i] = block_of[i]
+                row = out[p, first + 32 * w : min(first + 32 * w + 32, last)]
+                for i in range(row.size):
+                    row[i] = one if (word & masks[i]) != _u32(0) else -one
 
 
 @jit()
@@ -257,7 +262,7 @@ def signs(key: Key, pairs: Range, size: int, dtype: npt.DTypeLike) -> Array:
     (2, 3)
     """
     out = np.empty((pairs[1] - pairs[0], size), dtype)
-    _signs(out, *split(key[0]), np.uint32(key[1]), pairs[0])
+    _signs(out, *split(key[0]), np.uint32(key[1]), pairs[0], _MASKS)
     return out
 
 

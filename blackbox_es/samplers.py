@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Protocol
 
 import numpy as np
@@ -155,24 +156,24 @@ class LowRank:
 
     def factors(self, key: Key, pairs: Range, dtype: npt.DTypeLike) -> Array:
         """The signs of each pair in a row: (a, b, c) of each hidden layer, then (E, c)."""
-        hidden = sum(fan_in + 2 * fan_out for fan_in, fan_out in self.shapes[:-1])
-        fan_in, fan_out = self.shapes[-1]
-        return noise.signs(key, pairs, hidden + (fan_in + 1) * fan_out, dtype)
+        return noise.signs(key, pairs, self._columns()[-1][-1].stop, dtype)
 
-    def split(self, factors: Array) -> list[tuple[Array, ...]]:
-        """The factors by layer: (a, b, c) for hidden layers, (E, c) for the last, rows = pairs."""
-        sizes = [size for m, h in self.shapes[:-1] for size in (m, h, h)]
-        fan_in, fan_out = self.shapes[-1]
-        ends = np.cumsum([*sizes, fan_in * fan_out])
-        parts = np.split(factors, ends, axis=1)
-        layers = [tuple(parts[i : i + 3]) for i in range(0, len(parts) - 2, 3)]
-        return [*layers, tuple(parts[-2:])]
+    def _columns(self) -> list[tuple[slice, ...]]:
+        """Where the factors of each layer are: (a, b, c) for hidden layers, (E, c) for the last."""
+        *hidden, (fan_in, fan_out) = self.shapes
+        sizes = [(m, h, h) for m, h in hidden] + [(fan_in * fan_out, fan_out)]
+        ends = accumulate(size for layer in sizes for size in layer)
+        starts = accumulate((size for layer in sizes for size in layer), initial=0)
+        return [tuple(slice(next(starts), next(ends)) for _ in layer) for layer in sizes]
 
     def perturb(self, center: Array, key: Key, pairs: Range, offset: Offset | None = None) -> Array:
         """Points ``center +- (d_p + coefs[p] @ rows)``, shape (2, pairs, n)."""
-        layers = self.split(self.factors(key, pairs, center.dtype))
-        moves = [part for a, b, c in layers[:-1] for part in (_outer(a, b), c)]
-        d = np.concatenate([*moves, *layers[-1]], axis=1)
+        signs = self.factors(key, pairs, center.dtype)
+        *hidden, last = self._columns()
+        parts = []
+        for a, b, c in hidden:
+            parts += [_outer(signs[:, a], signs[:, b]), signs[:, c]]
+        d = np.concatenate([*parts, *(signs[:, part] for part in last)], axis=1)
         d *= self.scale
         if offset is not None:
             d += mix(*offset)
@@ -182,21 +183,24 @@ class LowRank:
         self, weights: Array, key: Key, dtype: npt.DTypeLike, offset: Offset | None = None
     ) -> Array:
         """``sum_p weights[p] d_p + coefs @ rows``, summed in float64 in the order of the pairs."""
+        *hidden, last = self._columns()
         total = np.zeros(self.n)
         for start in range(0, weights.size, _PAIRS_AT_ONCE):
-            w = weights[start : start + _PAIRS_AT_ONCE, None]
-            layers = self.split(self.factors(key, (start, start + len(w)), np.float64))
-            moves = [part for a, b, c in layers[:-1] for part in (outer_sum(w * a, b), mix(w.T, c))]
-            moves += [mix(w.T, part) for part in layers[-1]]
-            total += np.concatenate([move.ravel() for move in moves])
+            w = weights[start : start + _PAIRS_AT_ONCE]
+            signs = self.factors(key, (start, start + w.size), np.float32)
+            sums = mix(w[None], signs)[0]
+            parts = []
+            for a, b, c in hidden:
+                parts += [outer_sum(w, signs, a, b).ravel(), sums[c]]
+            total += np.concatenate([*parts, *(sums[part] for part in last)])
         total *= self.scale
         if offset is not None:
             coefs, rows = offset
-            total += mix(coefs[None], rows.astype(np.float64))[0]
+            total += mix(coefs[None], rows)[0]
         return total.astype(dtype, copy=False)
 
 
-_PAIRS_AT_ONCE = 256  # bounds the memory for factors; fixed, so that the sums keep their bits
+_PAIRS_AT_ONCE = 128  # their factors stay in cache; fixed, so that the sums keep their bits
 
 
 def _outer(a: Array, b: Array) -> Array:

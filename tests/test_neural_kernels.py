@@ -20,6 +20,10 @@ SMOOTH = ("relu", "tanh", "logistic", "identity")
 FAR = 1e-3  # a unit or an output so far from a step is on the same side of it in float32
 
 
+def losses_of(population):
+    return population_losses(**population)[0]
+
+
 def random_population(
     sizes=(5, 9, 3), activation="relu", loss="log_loss", *, dtype=np.float64, n_pairs=5, k=0,
     n_slices=2, batch=7, weighted=False, seed=0,
@@ -118,7 +122,7 @@ populations = {
 def test_losses_in_float64_are_those_of_each_network(arguments):
     """Every loss agrees with the network that the pair describes, to 1e-12 of its size."""
     population = random_population(**arguments)
-    losses = population_losses(**population)
+    losses = losses_of(population)
     np.testing.assert_allclose(losses, expected_losses(population), rtol=1e-12, atol=1e-13)
 
 
@@ -127,7 +131,7 @@ def test_losses_in_float64_are_those_of_each_network(arguments):
 def test_losses_in_float32_are_those_of_each_network(arguments):
     """As far as float32 goes; where a step decides, no unit or output may be near it."""
     population = random_population(**arguments, dtype=np.float32)
-    losses, expected = population_losses(**population), expected_losses(population)
+    losses, expected = losses_of(population), expected_losses(population)
     if arguments["activation"] in SMOOTH and arguments["loss"] != "zero_one":
         scale = arguments["batch"] * (1 + max(abs(r).max() for r in expected_outputs(population)))
         np.testing.assert_allclose(losses, expected, rtol=1e-4, atol=1e-5 * scale)
@@ -154,7 +158,7 @@ def test_sizes_around_those_of_tiles_and_chunks(n):
     """Inputs, units of one or two hidden layers and outputs."""
     for sizes in ((n, n), (n, n, n), (n, 3, n, n), (3, n, 2)):
         population = random_population(sizes, "tanh", n_pairs=GROUP + 2, k=1)
-        losses = population_losses(**population)
+        losses = losses_of(population)
         np.testing.assert_allclose(losses, expected_losses(population), rtol=1e-12)
 
 
@@ -163,7 +167,7 @@ def test_sizes_around_those_of_tiles_and_chunks(n):
 def test_all_activations_and_losses(activation, loss):
     for n_outputs in (1, 2, 3):
         population = random_population((4, 6, 5, n_outputs), activation, loss, weighted=True)
-        losses = population_losses(**population)
+        losses = losses_of(population)
         np.testing.assert_allclose(losses, expected_losses(population), rtol=1e-12, atol=1e-13)
 
 
@@ -182,13 +186,13 @@ def test_a_pair_has_its_bits_whatever_else_is_computed(sizes, dtype, k):
     population = random_population(
         sizes, "tanh", dtype=dtype, k=k, n_pairs=n_pairs, n_slices=3, batch=BLOCK + 9, weighted=True
     )
-    losses, outputs = population_losses(**population), outputs_of(population)
+    losses, outputs = losses_of(population), outputs_of(population)
     shuffled = np.random.default_rng(0).permutation(n_pairs)
     cuts = ([p] for p in range(n_pairs)), np.split(np.arange(n_pairs), [1, 8, 21]), [shuffled]
     for cut in cuts:
         for pairs in cut:
             part = parts(population, pairs)
-            np.testing.assert_array_equal(population_losses(**part), losses[:, pairs])
+            np.testing.assert_array_equal(losses_of(part), losses[:, pairs])
             np.testing.assert_array_equal(outputs_of(part), outputs[:, pairs])
 
 
@@ -196,10 +200,10 @@ def test_a_pair_has_its_bits_whatever_else_is_computed(sizes, dtype, k):
 def test_threads_give_the_same_bits(sizes, dtype, k):
     """Calls at the same time share nothing."""
     population = random_population(sizes, dtype=dtype, k=k, n_pairs=60, batch=100)
-    losses = population_losses(**population)
+    losses = losses_of(population)
     ranges = [slice(first, first + 7) for first in range(0, 60, 7)] * 5
     with ThreadPoolExecutor(4) as pool:
-        found = pool.map(lambda pairs: population_losses(**parts(population, pairs)), ranges)
+        found = pool.map(lambda pairs: losses_of(parts(population, pairs)), ranges)
     for pairs, values in zip(ranges, found, strict=True):
         np.testing.assert_array_equal(values, losses[:, pairs])
 
@@ -209,14 +213,14 @@ def test_halves_are_exchanged_by_the_sign(sizes, dtype, k):
     """theta + d and theta - d are computed alike: bit for bit."""
     population = random_population(sizes, dtype=dtype, k=k, batch=BLOCK + 9)
     mirrored = population | {"scale": -population["scale"], "coefs": -population["coefs"]}
-    losses = population_losses(**population)
-    np.testing.assert_array_equal(population_losses(**mirrored), losses[::-1])
+    losses = losses_of(population)
+    np.testing.assert_array_equal(losses_of(mirrored), losses[::-1])
     still = population | {"scale": 0.0, "coefs": 0 * population["coefs"]}
     values = LOSSES["log_loss"].values(
         population["network"].forward(population["theta"], population["X"]), population["y"]
     )
     expected = [values[s : s + population["batch"]].sum() for s in population["starts"]]
-    for half in population_losses(**still):
+    for half in losses_of(still):
         np.testing.assert_allclose(half, expected, rtol=1e-4 if dtype is np.float32 else 1e-12)
 
 
@@ -229,50 +233,65 @@ def test_weights_count_examples():
     repeated = population | {
         "X": population["X"][rows], "y": population["y"][rows], "batch": rows.size,
     }  # fmt: skip
-    weighted = population_losses(**population | {"sample_weight": weight})
-    np.testing.assert_allclose(weighted, population_losses(**repeated), rtol=1e-13)
-    ones = population_losses(**population | {"sample_weight": np.ones(30)})
-    np.testing.assert_array_equal(ones, population_losses(**population))
+    weighted = losses_of(population | {"sample_weight": weight})
+    np.testing.assert_allclose(weighted, losses_of(repeated), rtol=1e-13)
+    ones = losses_of(population | {"sample_weight": np.ones(30)})
+    np.testing.assert_array_equal(ones, losses_of(population))
 
 
 def test_losses_of_one_example_after_another():
     """Rounding aside, the loss of a slice is the sum of the losses of its examples."""
     population = random_population(n_slices=1, batch=10)
     single = [
-        population_losses(**population | {"starts": population["starts"] + i, "batch": 1})
-        for i in range(10)
+        losses_of(population | {"starts": population["starts"] + i, "batch": 1}) for i in range(10)
     ]
-    np.testing.assert_allclose(sum(single), population_losses(**population), rtol=1e-13)
+    np.testing.assert_allclose(sum(single), losses_of(population), rtol=1e-13)
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "squared_error", "zero_one", "hinge"])
+@pytest.mark.parametrize("sizes", [(5, 3), (5, 9, 3)], ids=str)
+def test_squares_are_those_of_each_example_whatever_it_weighs(loss, sizes):
+    """Over all pairs that see an example, in slices that end within a block and overlap."""
+    population = random_population(sizes, loss=loss, batch=BLOCK + 9, n_pairs=7, weighted=True)
+    starts = population["starts"] = np.array([3, 3, 3, 3, 20, 20, 20])
+    _, squares = population_losses(**population)
+    expected = np.zeros(len(population["X"]))
+    for i in range(len(expected)):
+        one = population | {"starts": starts * 0 + i, "batch": 1, "sample_weight": None}
+        plus, minus = losses_of(one)
+        sees = (starts <= i) & (i < starts + BLOCK + 9)
+        expected[i] = np.square(plus - minus)[sees].sum()
+    np.testing.assert_allclose(squares, expected, rtol=1e-9, atol=1e-15)
 
 
 def test_examples_outside_the_slice_do_not_matter():
     """Not even as NaN: a batch that ends within a block sees no further."""
     population = random_population(n_slices=1, batch=BLOCK + 5, n_pairs=3)
-    losses = population_losses(**population)
+    losses = losses_of(population)
     around = np.full((BLOCK, 5), np.nan)
     shifted = population | {
         "X": np.vstack([around, population["X"], around]),
         "y": np.concatenate([np.zeros(BLOCK, int), population["y"], np.zeros(BLOCK, int)]),
         "starts": population["starts"] + BLOCK,
     }
-    np.testing.assert_array_equal(population_losses(**shifted), losses)
+    np.testing.assert_array_equal(losses_of(shifted), losses)
 
 
 def test_no_pairs():
     population = parts(random_population(), slice(0, 0))
-    assert population_losses(**population).shape == (2, 0)
+    assert losses_of(population).shape == (2, 0)
     assert outputs_of(population).shape == (2, 0, 7, 3)
 
 
 @needs_numba
 def test_read_only_arrays_are_not_compiled_for_anew():
     population = random_population(k=1, weighted=True)
-    losses = population_losses(**population)
+    losses = losses_of(population)
     compiled = len(kernels.evaluate.signatures)
     for value in population.values():
         if isinstance(value, np.ndarray):
             value.flags.writeable = False
-    np.testing.assert_array_equal(population_losses(**population), losses)
+    np.testing.assert_array_equal(losses_of(population), losses)
     assert len(kernels.evaluate.signatures) == compiled
 
 
@@ -296,7 +315,7 @@ def test_large_outputs_do_not_overflow(n_outputs, loss, dtype):
     population |= {"theta": theta, "X": np.array([[1], [-1], [0.5], [-0.5]] * 2, dtype), "batch": 8}
     population |= {"y": np.arange(8) % 3 % max(2, n_outputs)}
     population |= {"starts": np.zeros(2, int), "scale": 0.0}
-    losses = population_losses(**population)
+    losses = losses_of(population)
     np.testing.assert_allclose(losses, expected_losses(population), rtol=1e-6)
     assert np.all(np.isfinite(losses))
 
@@ -312,7 +331,7 @@ def test_a_loss_that_is_nearly_zero_is_relatively_right(dtype):
             population |= {"theta": theta, "scale": 0.0, "y": np.full(7, max(1, n_outputs - 1))}
             expected = 7 * math.log1p(max(1, n_outputs - 1) * math.exp(-lead))
             rtol = 1e-14 if dtype is np.float64 else 1e-6
-            np.testing.assert_allclose(population_losses(**population), expected, rtol=rtol)
+            np.testing.assert_allclose(losses_of(population), expected, rtol=rtol)
 
 
 @needs_numba
@@ -327,7 +346,7 @@ def test_what_is_not_finite_is_never_hidden(activation, loss, bad):
             theta = population["theta"].copy()
             theta[place] = bad
             broken = population | {"theta": theta}
-            losses = population_losses(**broken)
+            losses = losses_of(broken)
             if np.isnan(bad):
                 assert np.isnan(losses).all()
             else:
@@ -342,7 +361,7 @@ def test_the_first_of_equal_outputs_wins(n_outputs):
     """As in `network`, and as a single output of zero stands for class 0."""
     population = random_population((2, n_outputs), "relu", "zero_one", n_slices=1, n_pairs=1)
     population |= {"theta": np.zeros(3 * n_outputs), "scale": 0.0}
-    losses = population_losses(**population)
+    losses = losses_of(population)
     np.testing.assert_array_equal(losses, np.count_nonzero(population["y"]))
 
 
@@ -352,7 +371,7 @@ def test_activations_at_zero(activation):
     population = random_population((1, 2, 1), activation, "squared_error", n_slices=1, n_pairs=1)
     theta = np.array([1.0, -1.0, 0.0, 0.0, 2.0, 3.0, 0.0])
     population |= {"theta": theta, "scale": 0.0, "X": np.zeros((7, 1))}
-    np.testing.assert_array_equal(population_losses(**population), expected_losses(population))
+    np.testing.assert_array_equal(losses_of(population), expected_losses(population))
 
 
 # --- exp and log ---------------------------------------------------------------------------------
@@ -442,4 +461,4 @@ def test_functions_far_out(dtype):
 def test_what_does_not_fit_is_refused(change, message):
     """Before the kernel, which would read beyond its arrays."""
     with pytest.raises(ValueError, match=message):
-        population_losses(**random_population() | change)
+        losses_of(random_population() | change)

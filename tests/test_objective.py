@@ -95,7 +95,7 @@ def test_generation_is_each_network_by_itself(loss, n_outputs, weight, guides):
     network = Network((5, 4, n_outputs), "relu")
     y = LABELS if n_outputs == 3 else LABELS % 2
     whole, gen = objective(loss, y, weight, network), generation(network, guides)
-    pool = whole.rows(gen.seed, gen.index)
+    pool = whole.examples.pool(gen.key).rows
     expected = dense(CLASSIFICATION[loss], gen, network, X, y, weight, pool, 16, 2)
     np.testing.assert_allclose(whole.evaluate_generation(gen), expected, rtol=1e-9, atol=1e-12)
 
@@ -108,7 +108,7 @@ def test_generation_of_any_depth(sizes, guides, dtype, rtol):
     network = Network(sizes, "tanh")
     gen = generation(network, guides, dtype)
     whole = objective("squared_error", TARGETS, network=network, x=X.astype(dtype))
-    pool = whole.rows(gen.seed, gen.index)
+    pool = whole.examples.pool(gen.key).rows
     expected = dense(squared_error, gen, network, X, TARGETS, None, pool, 16, 2)
     np.testing.assert_allclose(whole.evaluate_generation(gen), expected, rtol=rtol)
 
@@ -124,7 +124,7 @@ def test_a_function_is_given_what_a_point_gives(guides, weight):
 
     gen = generation(guides=guides)
     whole = objective(loss, weight=weight)
-    pool = np.arange(N)[whole.rows(gen.seed, gen.index)]
+    pool = np.arange(N)[whole.examples.pool(gen.key).rows]
     points, values = gen.points(), whole.evaluate_generation(gen)
     for row, value in enumerate(values.ravel()):
         rows = pool[row % 32 // 16 * 16 :][:16]
@@ -141,9 +141,9 @@ def test_slices(batch_size, n_pairs, n_slices):
     """Sixteen pairs or more share a slice; there are no more slices than the examples fill."""
     whole = objective(batch_size=batch_size, n_pairs=n_pairs)
     batch = min(batch_size, N)
-    assert (whole.batch_size, whole.pool_size) == (batch, n_slices * batch)
+    assert (whole.batch_size, whole.examples.pool_size) == (batch, n_slices * batch)
     gen = generation(n_pairs=n_pairs)
-    pool = whole.rows(gen.seed, gen.index)
+    pool = whole.examples.pool(gen.key).rows
     expected = dense(log_loss, gen, NETWORK, X, LABELS, None, pool, batch, n_slices)
     np.testing.assert_allclose(whole.evaluate_generation(gen), expected, rtol=1e-9)
 
@@ -182,44 +182,62 @@ def test_read_only_data_compile_nothing_new():
     assert n_compiled[0] == n_compiled[1]
 
 
-# -- pools ---------------------------------------------------------------------------------------
+# -- what a generation teaches about its examples --------------------------------------------------
 
 
-@pytest.mark.parametrize("first", [0, 4])
-def test_an_epoch_is_a_permutation(first):
-    """From ``first`` on, the pools of each epoch hold every example once, in another order."""
-    whole = objective(first=first)
-    assert whole.pools_per_epoch == 3
-    pools = [whole.rows(0, first + i) for i in range(9)]
-    epochs = [np.concatenate(pools[i : i + 3]) for i in (0, 3, 6)]
-    for order in epochs:
-        assert sorted(order) == list(range(N))
-    assert len({tuple(order) for order in epochs}) == 3
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
+def test_later_pools_are_weighted_by_what_generations_measured(weight):
+    """Values are weighted means over pools drawn by score, and remain unbiased."""
+    whole = objective(weight=weight)
+    for index in range(5):
+        gen = generation(index=index)
+        pool = whole.examples.pool(gen.key)
+        found = whole.evaluate_generation(gen)
+        w = np.ones(32) if pool.weight is None else pool.weight
+        for row, theta in enumerate(gen.points()):
+            rows = slice(row % 32 // 16 * 16, row % 32 // 16 * 16 + 16)
+            losses = log_loss(NETWORK.forward(theta, X[pool.rows]), LABELS[pool.rows])
+            assert found.ravel()[row] == pytest.approx(w[rows] @ losses[rows] / 16, rel=1e-9)
+    assert (index < 3) == (weight is None and pool.weight is None)
+    assert pool.weight.std() > 0.1
 
 
-def test_an_epoch_leaves_out_what_fills_no_pool():
-    """No example comes twice in an epoch; those that do not fill a pool wait for other epochs."""
-    whole = objective(batch_size=20)
-    assert (whole.pool_size, whole.pools_per_epoch) == (40, 2)
-    orders = [np.concatenate([whole.rows(0, 2 * e + i) for i in range(2)]) for e in range(20)]
-    assert all(len(set(order)) == 80 for order in orders)
-    assert len(set(np.concatenate(orders))) == N
+def test_scores_are_root_mean_squared_differences():
+    """An example's score is what pairs change its loss by, in units of sigma, times its weight."""
+    whole, gen = objective(weight=WEIGHT), generation()
+    rows = whole.examples.pool(gen.key).rows
+    whole.evaluate_generation(gen)
+    expected = np.full(N, np.nan)
+    for s in range(2):
+        x, y = X[rows[16 * s : 16 * s + 16]], LABELS[rows[16 * s : 16 * s + 16]]
+        losses = [log_loss(NETWORK.forward(theta, x), y) for theta in gen.points()]
+        plus, minus = losses[16 * s : 16 * s + 16], losses[32 + 16 * s : 48 + 16 * s]
+        sizes = np.sqrt(np.square(np.subtract(plus, minus)).sum(axis=0)) / gen.sampler.sigma
+        expected[rows[16 * s : 16 * s + 16]] = sizes
+    scores = whole.examples._scores
+    np.testing.assert_allclose(scores, expected * WEIGHT / WEIGHT.sum(), rtol=1e-9)
 
 
-def test_pools_are_functions_of_the_key():
-    """A pool depends on seed and generation, whatever was asked before."""
-    forward, backward = objective(), objective()
-    keys = [(seed, index) for seed in (0, 1, 2**63) for index in range(7)]
-    pools = {key: bits(forward.rows(*key)) for key in keys}
-    assert pools == {key: bits(backward.rows(*key)) for key in reversed(keys)}
-    assert len({str(pool) for pool in pools.values()}) == len(keys)
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_any_executor_teaches_the_same(dtype):
+    """Threads do not change a bit of later pools either."""
+    pools = []
+    with ThreadPoolExecutor(3) as executor:
+        for pool in (None, executor):
+            whole = objective(x=X.astype(dtype), n_pairs=300, batch_size=4, executor=pool)
+            for index in range(3):
+                whole.evaluate_generation(generation(index=index, n_pairs=300, dtype=dtype))
+            pools.append(whole.examples.pool((3, 3)))
+    assert bits(pools[0].weight) == bits(pools[1].weight)
+    assert bits(pools[0].rows) == bits(pools[1].rows)
 
 
-def test_full_batches_keep_all_examples():
-    """With as many examples as there are, every generation takes them all, in their order."""
-    whole = objective(batch_size=N)
-    assert (whole.pool_size, whole.pools_per_epoch) == (N, 1)
-    assert all(bits(X[whole.rows(0, index)]) == bits(X) for index in range(3))
+def test_a_function_teaches_nothing():
+    """A function's value is not that of single examples: its pools stay permutations."""
+    whole = objective(lambda y, raw, w: raw.mean())
+    for index in range(5):
+        whole.evaluate_generation(generation(index=index))
+    assert whole.examples.pool((3, 5)).weight is None
 
 
 # -- at one point --------------------------------------------------------------------------------
@@ -232,7 +250,7 @@ def test_gradient_is_that_of_finite_differences(name, y, weight, batch_size):
     """The gradient is that of the weighted mean loss over the pool of the generation."""
     whole = objective(name, y, weight, batch_size=batch_size)
     theta, key = generation().center, (5, 4)
-    rows = np.arange(N)[whole.rows(*key)]
+    rows = np.arange(N)[whole.examples.pool(key).rows]
     reference = {"log_loss": log_loss, "squared_error": squared_error}[name]
 
     def loss(at):

@@ -24,10 +24,16 @@ def assert_close(found, a, b):
 
 
 @few
-@given(n_pairs=st.integers(0, 35), rows=small, columns=sizes)
-def test_outer_sum_is_the_sum_of_outer_products(n_pairs, rows, columns):
-    a, b = normal(n_pairs, rows), normal(n_pairs, columns)
-    assert_close(_products.outer_sum(a, b), a.T, b)
+@given(
+    n_pairs=st.integers(0, 35), m=small, n=sizes, dtype=st.sampled_from([np.float32, np.float64])
+)
+def test_outer_sum_is_the_weighted_sum_of_outer_products(n_pairs, m, n, dtype):
+    """Of columns from anywhere in the rows, in float64 even if they are not."""
+    weights, rows = normal(n_pairs), normal(n_pairs, m + n + 3, dtype=dtype)
+    left, right = slice(n + 2, n + 2 + m), slice(1, 1 + n)
+    found = _products.outer_sum(weights, rows, left, right)
+    assert found.dtype == np.float64
+    assert_close(found, rows[:, left].astype(float).T * weights, rows[:, right].astype(float))
 
 
 @few
@@ -40,12 +46,12 @@ def test_gram_is_the_matrix_of_inner_products(k, n):
 
 
 @few
-@given(m=small, k=st.integers(0, 6), n=sizes, dtype=st.sampled_from([np.float32, np.float64]))
-def test_mix_is_the_matrix_product_in_the_dtype_of_the_rows(m, k, n, dtype):
+@given(m=small, k=st.integers(0, 6), n=sizes, dtypes=st.sampled_from(["ff", "df", "dd"]))
+def test_mix_is_the_matrix_product(m, k, n, dtypes):
     """Whatever the layout, and each row is what it is alone, bit for bit."""
-    matrix, rows = normal(k, m, dtype=dtype).T, normal(k, 2 * n, dtype=dtype)[:, ::2]
+    matrix, rows = normal(k, m, dtype=dtypes[0]).T, normal(k, 2 * n, dtype=dtypes[1])[:, ::2]
     found = _products.mix(matrix, rows)
-    assert found.dtype == dtype
+    assert found.dtype == dtypes[0]
     assert_close(found, matrix, rows)
     for i in range(m):
         np.testing.assert_array_equal(_products.mix(matrix[i : i + 1], rows)[0], found[i])

@@ -72,7 +72,7 @@ def population_losses(
     sample_weight: Array | None,
     starts: Array,
     batch: int,
-) -> Array:
+) -> tuple[Array, Array]:
     """Losses of ``theta + d_p`` and ``theta - d_p``, summed over the examples of pair ``p``.
 
     ``sum_i w_i l(y_i, f(theta +- d_p, x_i))`` over ``starts[p] <= i < starts[p] + batch``, where
@@ -103,6 +103,9 @@ def population_losses(
     -------
     losses : ndarray of shape (2, P), float64
         Not finite where an output is not: NaN is never hidden by an activation or a maximum.
+    squares : ndarray of shape (M,), float64
+        For each example ``sum_p (l(y_i, f(theta + d_p, x_i)) - l(y_i, f(theta - d_p, x_i)))^2``
+        over the pairs that see it, without its weight: how much the directions change its loss.
 
     Raises
     ------
@@ -123,7 +126,7 @@ def population_losses(
     targets = targets.reshape(len(X), -1)
     task = _task(network, theta, scale, signs, coefs, subspace, X, targets, starts, batch)
     evaluate(task._replace(loss=LOSS_CODES[loss], weights=weights))
-    return task.losses
+    return task.losses, task.squares
 
 
 def population_outputs(
@@ -163,6 +166,7 @@ class Places(NamedTuple):
     hidden: int  # CHUNK: h, some units at a time
     linear: int  # 2 stride: h W + bias of one layer, and of the next
     values: int  # TILE: the losses first, then what they are made of; and where X is transposed
+    first: int  # 1: the losses of the first half
     end: int
     stride: int  # units of the widest layer, and a row in front for `_losses`
 
@@ -192,6 +196,7 @@ class Task(NamedTuple):
     rows: Array  # (at.end, BLOCK)
     row_weights: Array  # (BLOCK,) float64
     losses: Array  # (2, P), float64, two-dimensional: the result, zero at first
+    squares: Array  # (M,), float64: the result by example, zero at first
     outputs: Array  # (2, P, batch, K), four-dimensional: the result if loss is NO_LOSS, or empty
 
 
@@ -250,6 +255,7 @@ def _task(
         rows=_aligned(at.end * BLOCK, theta.dtype),
         row_weights=np.empty(BLOCK),
         losses=np.zeros((2, starts.size)),
+        squares=np.zeros(len(X)),
         outputs=np.empty((0, 0, 0, 0), theta.dtype),
     )
 
@@ -294,7 +300,7 @@ def _places(network: Network, n_guides: int, n_targets: int) -> Places:
     projected = GROUP if len(network.shapes) > 1 else n_out
     stride = 1 + max(network.layer_sizes[1:])
     heights = [_whole(n_in), n_targets, (1 + n_guides) * n_out, projected]
-    heights += [2, CHUNK, 2 * stride, TILE]
+    heights += [2, CHUNK, 2 * stride, TILE, 1]
     places = Places._make([*np.cumsum([0, *heights]).tolist(), stride])
     return places._replace(linear=places.linear + 1)
 
@@ -400,6 +406,8 @@ def _evaluate_group(task, first, last, row, count):
             else:
                 _losses(rows, at.values, z, at.targets, task.loss, fan_out[n_layers - 1])
                 task.losses[half, pair] += _total(rows, at.values, task.row_weights, count)
+                begin = task.starts[pair] + row
+                _compare(rows, at.values, at.first, half, task.squares[begin : begin + count])
 
 
 @inline()
@@ -690,6 +698,17 @@ def _total(rows, values, weights, count):
         total2 += weights[e + 2] * v[e + 2]
         total3 += weights[e + 3] * v[e + 3]
     return (total0 + total1) + (total2 + total3)
+
+
+@inline(contract=True)
+def _compare(rows, values, first, half, squares):
+    """Keep the losses of the first half, and add the squared differences from the second."""
+    v, kept = rows[values * BLOCK : (values + 1) * BLOCK], rows[first * BLOCK : (first + 1) * BLOCK]
+    if half == 0:
+        kept[:] = v
+        return
+    for e in range(len(squares)):
+        squares[e] += (kept[e] - v[e]) * (kept[e] - v[e])
 
 
 # -- exp and log -----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from blackbox_es._validation import as_value
 from blackbox_es.generation import Generation
+from blackbox_es.neural.examples import Examples, Pool
 from blackbox_es.neural.kernels import population_losses, population_outputs
 from blackbox_es.neural.network import LOSSES, Network
 from blackbox_es.noise import Key, Range
@@ -19,15 +20,14 @@ from blackbox_es.samplers import Guided, LowRank
 Array = npt.NDArray[Any]
 
 _PAIRS_PER_SLICE = 16  # pairs that see the same examples share their product with the weights
-_PAIRS_PER_TASK = 128  # a millisecond or more of work for a thread, and a few slices
+_PAIRS_PER_TASK = 256  # a millisecond of work for a thread
 
 
 class NetworkObjective:
-    """The mean loss of a network over examples, over a fresh part of them in each generation.
+    """The mean loss of a network over examples, over a pool of them in each generation.
 
-    A generation takes a pool of examples, cut into slices of ``batch_size``. A pair sees one
-    slice and every 16 pairs the same one, so that more directions see more examples at no further
-    cost. The pools of an epoch are a permutation of the examples, keyed like all noise.
+    The pool is cut into slices of ``batch_size``. A pair sees one slice and every 16 pairs the same
+    one, so that more directions see more examples at no further cost. `Examples` says which.
 
     Parameters
     ----------
@@ -67,39 +67,28 @@ class NetworkObjective:
         self.sample_weight = None if sample_weight is None else _writeable(sample_weight)
         self.batch_size = min(batch_size, len(X))
         self.executor = executor
-        self._first = first
         n_slices = max(1, min(n_pairs // _PAIRS_PER_SLICE, len(X) // self.batch_size))
-        self.pool_size = n_slices * self.batch_size
-        self.pools_per_epoch = len(X) // self.pool_size
+        self.examples = Examples(len(X), n_slices * self.batch_size, sample_weight, first)
         # Pairs of one slice are neighbours, as the kernel likes them.
         self._starts = np.arange(n_pairs) * n_slices // n_pairs * self.batch_size
-        self._mean_weight = 1.0 if sample_weight is None else float(sample_weight.mean())
-        self._epoch: tuple[tuple[int, int], Array] | None = None
-
-    def rows(self, seed: int, generation: int) -> Array | slice:
-        """The examples in the pool of a generation."""
-        if self.pool_size == len(self.X):
-            return slice(None)
-        pool = (generation - self._first) % self.pools_per_epoch
-        key = seed, generation - pool  # of the generation with which this epoch began
-        if self._epoch is None or self._epoch[0] != key:
-            self._epoch = key, np.random.default_rng(key).permutation(len(self.X))
-        return self._epoch[1][pool * self.pool_size : (pool + 1) * self.pool_size]
 
     def evaluate_generation(self, generation: Generation) -> Array:
         """Mean losses of all pairs, each over its slice: shape (2, n_pairs)."""
-        rows = self.rows(generation.seed, generation.index)
-        X, y = self.X[rows], self.y[rows]
-        weight = None if self.sample_weight is None else self.sample_weight[rows]
-        values = np.empty((2, generation.n_pairs))
+        pool = self.examples.pool(generation.key)
+        X, y = self.X[pool.rows], self.y[pool.rows]
+        tasks = [
+            (first, min(first + _PAIRS_PER_TASK, generation.n_pairs))
+            for first in range(0, generation.n_pairs, _PAIRS_PER_TASK)
+        ]
 
-        def evaluate(first: int) -> None:
-            pairs = first, min(first + _PAIRS_PER_TASK, generation.n_pairs)
-            values[:, slice(*pairs)] = self._losses(generation, pairs, X, y, weight)
+        def evaluate(pairs: Range) -> tuple[Array, Array]:
+            return self._losses(generation, pairs, X, y, pool)
 
-        tasks = range(0, generation.n_pairs, _PAIRS_PER_TASK)
-        list(self.executor.map(evaluate, tasks) if self.executor else map(evaluate, tasks))
-        return values
+        run = self.executor.map if self.executor else map
+        values, squares = zip(*run(evaluate, tasks), strict=True)
+        if len(X) < len(self.X) and not callable(self.loss):
+            self.examples.learn(pool.rows, sum(squares) / generation.sampler.sigma**2)
+        return np.concatenate(values, axis=1)
 
     def __call__(self, theta: Array) -> float:
         """The mean loss over all examples."""
@@ -110,8 +99,9 @@ class NetworkObjective:
         return float(np.average(values, weights=self.sample_weight))
 
     def _losses(
-        self, generation: Generation, pairs: Range, X: Array, y: Array, weight: Array | None
-    ) -> Array:
+        self, generation: Generation, pairs: Range, X: Array, y: Array, pool: Pool
+    ) -> tuple[Array, Array]:
+        """Mean losses of some pairs, and how much those of each example differ."""
         sampler, dtype = generation.sampler, generation.center.dtype
         coefs, subspace = np.empty((pairs[1] - pairs[0], 0), dtype), np.empty((0, sampler.n), dtype)
         if isinstance(sampler, Guided):
@@ -131,9 +121,11 @@ class NetworkObjective:
             "batch": self.batch_size,
         }
         if not callable(self.loss):
-            sums = population_losses(**population, loss=self.loss, y=y, sample_weight=weight)
-            return sums / (self.batch_size * self._mean_weight)
+            population |= {"loss": self.loss, "y": y, "sample_weight": pool.weight}
+            sums, squares = population_losses(**population)
+            return sums / self.batch_size, squares
         outputs = population_outputs(**population)
+        weight = None if self.sample_weight is None else self.sample_weight[pool.rows]
         values = np.empty(outputs.shape[:2])
         for pair, start in enumerate(population["starts"]):
             rows = slice(start, start + self.batch_size)
@@ -141,12 +133,11 @@ class NetworkObjective:
             for half in (0, 1):
                 value = self.loss(y[rows].copy(), outputs[half, pair], w)
                 values[half, pair] = as_value(value, "the loss")
-        return values
+        return values, np.empty(0)
 
     def gradient(self, theta: Array, key: Key, loss: str) -> Array:
         """The gradient of a smooth loss by backpropagation, over the pool of a generation."""
-        rows = self.rows(*key)
-        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        rows, weight = self.examples.pool(key)
         _, gradient = self.network.gradient(theta, self.X[rows], self.y[rows], weight, loss)
         return gradient
 

@@ -290,10 +290,10 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
             )
             evaluator = stack.enter_context(es._evaluator(objective))
             bar = stack.enter_context(ProgressBar(self.verbose, max_iter))
-            epoch = max(_GENERATIONS_PER_EPOCH, objective.pools_per_epoch)
+            epoch = max(_GENERATIONS_PER_EPOCH, objective.examples.pools_per_epoch)
             n_stale = 0
             self._best = es.x_
-            for i in range(1, (max_iter or objective.pools_per_epoch) + 1):
+            for i in range(1, (max_iter or objective.examples.pools_per_epoch) + 1):
                 es._advance(evaluator, self._surrogate(objective))
                 self._count(objective)
                 bar.update(self.loss_)
@@ -325,7 +325,7 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
         self.loss_ = self._es.fun_
         self.loss_curve_.append(self.loss_)
         self.n_iter_ += 1
-        self.t_ += objective.pool_size
+        self.t_ += objective.examples.pool_size
         self.n_evaluations_ += 2 * self._es.n_pairs
         self.n_example_forwards_ += 2 * self._es.n_pairs * objective.batch_size
 
