@@ -12,7 +12,9 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -71,16 +73,20 @@ def numpy_generation(n: int, n_points: int) -> Callable[[], None]:
     return generation
 
 
-def strategy_generation(cls: type, n: int, n_points: int, **options: object) -> Callable[[], None]:
-    """The same with a strategy of the package, through `ask` and `tell`."""
+def strategy_generation(cls: type, n: int, n_points: int, **options: Any) -> Callable[[], None]:
+    """The same with a strategy of the package, through `ask` and `tell`.
+
+    As many surrogate gradients as there are guides take turns: a repeated one would add no axis.
+    """
     rng = np.random.default_rng(0)
-    values, surrogate = rng.standard_normal(n_points), rng.standard_normal(n).astype(np.float32)
+    values = rng.standard_normal(n_points)
+    surrogates = rng.standard_normal((options.get("n_guides", 1), n), dtype=np.float32)
+    guides = cycle([{"surrogate_grad": row} for row in surrogates] if cls is GuidedES else [{}])
     es = cls(n_pairs=n_points // 2, optimizer="sgd", max_iter=10**9, random_state=0, **options)
     es.start(np.zeros(n, np.float32))
-    guide = {"surrogate_grad": surrogate} if cls is GuidedES else {}
 
     def generation() -> None:
-        es.tell(es.ask(**guide), values)
+        es.tell(es.ask(**next(guides)), values)
 
     return generation
 
@@ -99,5 +105,5 @@ def sgemm() -> Callable[[], None]:
 
 
 def sgemm_gflops(time_of_one: float) -> float:
-    """Its operations a nanosecond, two to a multiply-add."""
+    """Its operations in a nanosecond, two to a multiply-add."""
     return 2e-9 * SIDE**3 / time_of_one
