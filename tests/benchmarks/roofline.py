@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 from population import (
@@ -106,38 +106,28 @@ def print_network(network: Network, n_pairs: int, turns: int, rates: tuple[float
     )
 
 
-def print_speedup(network: Network, n_pairs: int, turns: int) -> None:
-    """Print what a second thread gives to a whole generation: noise, losses and their order."""
+def generation_of(network: Network, n_pairs: int, threads: Executor) -> Callable[[], object]:
+    """What the estimators do for the values of a generation: signs and losses, in these threads."""
     rng = np.random.default_rng(0)
     n_samples = n_pairs // PAIRS_PER_SLICE * BATCH
     X = rng.standard_normal((n_samples, network.layer_sizes[0]), dtype=np.float32)
     y = rng.integers(0, OUTPUTS, n_samples)
-    theta, sampler = network.initial(rng).astype(np.float32), LowRank(network.shapes, 1.0)
-    generation = Generation(theta, sampler, 0, 0, n_pairs)
+    common = {"batch_size": BATCH, "n_pairs": n_pairs, "executor": threads}
+    objective = NetworkObjective(network, "log_loss", X, y, None, **common)
+    theta, sampler = network.initial(rng).astype(np.float32), LowRank(network.shapes)
+    generation = Generation(theta, sampler, seed=0, index=0, n_pairs=n_pairs)
+    return lambda: objective.evaluate_generation(generation)
+
+
+def print_speedup(network: Network, n_pairs: int, turns: int) -> None:
+    """Print what a second thread gives to a whole generation."""
     with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(2) as two:
-        evaluations = [
-            lambda objective=objective: objective.evaluate_generation(generation)
-            for objective in (
-                NetworkObjective(
-                    network,
-                    "log_loss",
-                    X,
-                    y,
-                    None,
-                    batch_size=BATCH,
-                    n_pairs=n_pairs,
-                    executor=pool,
-                )
-                for pool in (one, two)
-            )
-        ]
-        in_turns(evaluations, 2)
-        single, double = in_turns(evaluations, turns)
+        functions = [generation_of(network, n_pairs, threads) for threads in (one, two)]
+        in_turns(functions, 2)  # compiles
+        single, double = in_turns(functions, turns)
     name = "-".join(map(str, network.layer_sizes))
-    print(
-        f"{name:14}{1e3 * single:8.2f} ms, two threads {1e3 * double:7.2f} ms: "
-        f"{single / double:.2f} times as fast"
-    )
+    times = f"{1e3 * single:8.2f} ms, two threads {1e3 * double:7.2f} ms"
+    print(f"{name:12}{times}: {single / double:.2f} times as fast")
 
 
 def main() -> None:
@@ -154,7 +144,7 @@ def main() -> None:
     for network in networks:
         print_network(network, arguments.pairs, arguments.turns, rates)
     if cores() > 1:
-        print("\na whole generation on one thread, signs included")
+        print("\na whole generation on one thread, making the signs included")
         for network in networks:
             print_speedup(network, arguments.pairs, arguments.turns)
 
