@@ -12,7 +12,8 @@ asked and told as a user with an objective of his own would do it, so evosax com
 apart; evotorch has searchers with `step` only, so its time includes the evaluation of an objective
 that returns the same tensor always. The algorithms differ: what is compared is what a user waits
 for, not what the search then finds. The last lines are NumPy's own times, the median and the range
-over its turns with each library: far apart, they say that the machine was not quiet.
+over its turns with each library: far apart, they say that the machine was not quiet or, in small
+sizes, that a library leaves cold caches behind, which makes its own ratio look smaller.
 
 The second table is training on MNIST, with backpropagation beside evolution strategies: minutes.
 """
