@@ -14,6 +14,7 @@ are needed, which costs about what reading them from memory would.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -201,6 +202,7 @@ def _combine(out, weights, scale, coefs, subspace, k0, k1, generation):
         out[tile : tile + TILE] = total
 
 
+@lru_cache(maxsize=8)
 def split(seed: int) -> tuple[np.uint32, np.uint32]:
     """The two key words of a seed, 0 <= seed < 2**64."""
     return np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32)
