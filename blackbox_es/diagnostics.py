@@ -142,7 +142,9 @@ class SurrogateQuality:
             Number of pairs after which a pair counts 1/e.
         """
         known = differences != 0.0
-        y, z = differences[known].astype(np.float64), latent[known].astype(np.float64)
+        if not known.all():
+            differences, latent = differences[known], latent[known]
+        y, z = differences.astype(np.float64), latent.astype(np.float64)
         n_pairs, k = z.shape
         largest = float(np.abs(y).max(initial=0.0))
         if not 0.0 < largest < math.inf:
@@ -157,7 +159,7 @@ class SurrogateQuality:
         if n_pairs > k:
             energy = float(n_pairs)
             z -= y[:, None] * ((y[:, None] * z).sum(axis=0) / total)
-            log_det = float(np.linalg.slogdet(np.einsum("pi,pj->ij", z, z))[1])
+            log_det = _log_det(np.einsum("pi,pj->ij", z, z))
             rest = energy * math.exp(log_det - math.lgamma(n_pairs) + math.lgamma(n_pairs - k))
         else:
             energy = n_pairs * math.exp(2.0 * min(size - level, _MOST))
@@ -177,3 +179,10 @@ class SurrogateQuality:
         if alpha in (0.0, 1.0) or not max(along, total) > 0.0:
             return k / n
         return along / max(along, total)
+
+
+def _log_det(matrix: Array) -> float:
+    """The logarithm of the determinant of a Gram matrix."""
+    if matrix.size == 1 and matrix[0, 0] > 0.0:  # one guide: LAPACK is a third of the update
+        return math.log(matrix[0, 0])
+    return float(np.linalg.slogdet(matrix)[1])

@@ -132,23 +132,30 @@ class _Call:
     def values(self, generation: Generation, start: int, stop: int) -> Values:
         """The values of some pairs: shape (2, stop - start)."""
         values = np.empty((2, stop - start))
+        evaluate = self._together if self.vectorized else self._one_by_one
         n_bytes = _working_memory() if self.vectorized else _POINTS_AT_ONCE
         for first, last in generation.chunks(start, stop, n_bytes):
-            points = generation.pairs(first, last)
-            part = values[:, first - start : last - start]
-            if self.vectorized:
-                rows = points.reshape(-1, points.shape[2])
-                place = f"for pairs {first} to {last - 1}"
-                part[:] = self.rows(rows, generation.key, place).reshape(part.shape)
-                continue
-            for pair in range(first, last):
-                for half in (0, 1):
-                    row = half * generation.n_pairs + pair
-                    seed_of = pair if self.seeds == "pair" else row
-                    x = points[half, pair - first]
-                    part[half, pair - first] = self.point(
-                        x, generation.key, seed_of, f"of candidate {row}"
-                    )
+            values[:, first - start : last - start] = evaluate(generation, first, last)
+        return values
+
+    # Each chunk has its own call: its points are gone before the next ones are made in their place.
+
+    def _together(self, generation: Generation, first: int, last: int) -> Values:
+        points = generation.pairs(first, last)
+        rows = points.reshape(-1, points.shape[2])
+        return self.rows(rows, generation.key, f"for pairs {first} to {last - 1}").reshape(2, -1)
+
+    def _one_by_one(self, generation: Generation, first: int, last: int) -> Values:
+        points = generation.pairs(first, last)
+        values = np.empty(points.shape[:2])
+        for pair in range(first, last):
+            for half in (0, 1):
+                row = half * generation.n_pairs + pair
+                seed_of = pair if self.seeds == "pair" else row
+                x = points[half, pair - first]
+                values[half, pair - first] = self.point(
+                    x, generation.key, seed_of, f"of candidate {row}"
+                )
         return values
 
     def point(self, x: Array, key: Key, seed_of: int, place: str) -> float:

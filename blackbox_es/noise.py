@@ -14,6 +14,7 @@ are needed, which costs about what reading them from memory would.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,24 +45,22 @@ _WEYL_0, _WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 @inline()
 def _philox(c0, c1, c2, c3, k0, k1):
     """Four random words of a counter and a key, all uint32."""
+    # In 64 bits throughout: conversions between the rounds would cost more than the rounds.
+    c0, c1, c2, c3 = np.uint64(c0), np.uint64(c1), np.uint64(c2), np.uint64(c3)
+    k0, k1 = np.uint64(k0), np.uint64(k1)
     for _ in range(10):
-        p0 = np.uint64(c0) * _MULTIPLIER_0
-        p1 = np.uint64(c2) * _MULTIPLIER_1
-        c0, c1, c2, c3 = (
-            np.uint32(np.uint32(p1 >> _SHIFT) ^ c1 ^ k0),
-            np.uint32(p1 & _LOW),
-            np.uint32(np.uint32(p0 >> _SHIFT) ^ c3 ^ k1),
-            np.uint32(p0 & _LOW),
-        )
-        k0 = np.uint32((np.uint64(k0) + _WEYL_0) & _LOW)
-        k1 = np.uint32((np.uint64(k1) + _WEYL_1) & _LOW)
-    return c0, c1, c2, c3
+        p0, p1 = c0 * _MULTIPLIER_0, c2 * _MULTIPLIER_1
+        c0, c1 = (p1 >> _SHIFT) ^ c1 ^ k0, p1 & _LOW
+        c2, c3 = (p0 >> _SHIFT) ^ c3 ^ k1, p0 & _LOW
+        k0, k1 = (k0 + _WEYL_0) & _LOW, (k1 + _WEYL_1) & _LOW
+    return np.uint32(c0), np.uint32(c1), np.uint32(c2), np.uint32(c3)
 
 
 # Box-Muller in float32. ln(1+m) on [sqrt(1/2)-1, sqrt(2)-1] is m - m^2/2 + m^3 P(m) (Cephes logf);
 # sine and cosine of (pi/2) t on [-1/2, 1/2] are Taylor polynomials, whose error there is < 3e-7.
 _f32, _i32, _u32 = np.float32, np.int32, np.uint32
 _HALF, _ONE, _MINUS_TWO, _ULP = _f32(0.5), _f32(1.0), _f32(-2.0), _f32(2.0**-24)
+_TOP_BIT, _NEXT_BIT = _u32(0x80000000), _u32(0x40000000)
 _SQRT_HALF_BITS = _i32(0x3F3504F3)
 _LN2_HIGH, _LN2_LOW = _f32(0.693359375), _f32(-2.12194440e-4)
 _L8, _L7, _L6 = _f32(7.0376836292e-2), _f32(-1.1514610310e-1), _f32(1.1676998740e-1)
@@ -75,11 +74,17 @@ _C2, _C4, _C6, _C8 = (
 
 
 @inline()
+def _flipped(x, word):
+    """-x if the top bit of the word is set, else x."""
+    return _u32(_f32(x).view(_u32) ^ _u32(word & _TOP_BIT)).view(_f32)
+
+
+@inline()
 def _box_muller(word, angle):
     """Two independent float32 normals of two uint32 words, without a branch, a table or a call."""
     u = (_f32(_i32(word >> _u32(8))) + _HALF) * _ULP  # in (0, 1): the radius is at most 5.9
     bits = _f32(u).view(_i32)
-    exponent = _i32((bits - _SQRT_HALF_BITS) >> _i32(23))
+    exponent = _i32(_i32(bits - _SQRT_HALF_BITS) >> _i32(23))
     m = _i32(bits - _i32(exponent << _i32(23))).view(_f32) - _ONE
     poly = _L8
     poly = poly * m + _L7
@@ -95,17 +100,15 @@ def _box_muller(word, angle):
     log = m + (poly * m * square + e * _LN2_LOW - _HALF * square) + e * _LN2_HIGH
     radius = math.sqrt(_MINUS_TWO * log)
 
-    quadrant = angle >> _u32(30)
     t = (_f32(_i32((angle >> _u32(6)) & _u32(0xFFFFFF))) + _HALF) * _ULP - _HALF
     t2 = t * t
     sine = t * (_S1 + t2 * (_S3 + t2 * (_S5 + t2 * _S7)))
     cosine = _ONE + t2 * (_C2 + t2 * (_C4 + t2 * (_C6 + t2 * _C8)))
-    odd = (quadrant & _u32(1)) != _u32(0)
+    # The two upper bits are the quadrant: an odd one swaps them, x < 0 in 1 and 2, y in 2 and 3.
+    odd = _u32(angle & _NEXT_BIT) != _u32(0)
     x = sine if odd else cosine
     y = cosine if odd else sine
-    x = -x if ((quadrant + _u32(1)) & _u32(2)) != _u32(0) else x
-    y = -y if (quadrant & _u32(2)) != _u32(0) else y
-    return radius * x, radius * y
+    return radius * _flipped(x, angle ^ _u32(angle << _u32(1))), radius * _flipped(y, angle)
 
 
 @inline()
@@ -116,6 +119,24 @@ def _fill_block(z, block, pair, generation, stream, k0, k1):
         a, b, c, d = _philox(counter, pair, generation, stream, k0, k1)
         z[lane], z[LANES + lane] = _box_muller(a, b)
         z[2 * LANES + lane], z[3 * LANES + lane] = _box_muller(c, d)
+
+
+@inline()
+def _fill_tile(z, tile, size, pair, generation, stream, k0, k1):
+    """The normals from coordinate ``tile`` on, ``size`` of them rounded up to whole blocks."""
+    for start in range(0, size, BLOCK):
+        _fill_block(
+            z[start : start + BLOCK], (tile + start) // BLOCK, pair, generation, stream, k0, k1
+        )
+
+
+@inline()
+def _add_rows(total, coefs, rows, tile):
+    """Add ``coefs @ rows`` from coordinate ``tile`` on, row by row."""
+    for j in range(rows.shape[0]):
+        c, row = coefs[j], rows[j, tile : tile + total.size]  # a slice, so that the loop vectorises
+        for i in range(total.size):
+            total[i] += c * row[i]
 
 
 @jit()
@@ -153,50 +174,40 @@ def _signs(out, k0, k1, generation, first_pair, masks):
 
 @jit()
 def _perturb(points, center, scale, coefs, subspace, k0, k1, generation, first_pair):
-    n = center.size
-    z = np.empty(BLOCK, np.float32)
-    d = np.empty(BLOCK, center.dtype)
+    z, directions = np.empty(TILE, np.float32), np.empty(TILE, center.dtype)
     s = center.dtype.type(scale)
-    for tile in range(0, n, TILE):
+    for tile in range(0, center.size, TILE):
+        c = center[tile : tile + TILE]
+        d = directions[: c.size]
         for p in range(points.shape[1]):
-            for start in range(tile, min(tile + TILE, n), BLOCK):
-                pair = _u32(first_pair + p)
-                _fill_block(z, start // BLOCK, pair, generation, FULL_SPACE, k0, k1)
-                width = min(BLOCK, n - start)
-                for i in range(BLOCK):
-                    d[i] = s * z[i]
-                for j in range(subspace.shape[0]):
-                    c = coefs[p, j]
-                    for i in range(width):
-                        d[i] += c * subspace[j, start + i]
-                for i in range(width):
-                    points[0, p, start + i] = center[start + i] + d[i]
-                    points[1, p, start + i] = center[start + i] - d[i]
+            _fill_tile(z, tile, c.size, _u32(first_pair + p), generation, FULL_SPACE, k0, k1)
+            for i in range(d.size):
+                d[i] = s * z[i]
+            _add_rows(d, coefs[p], subspace, tile)
+            plus, minus = points[0, p, tile : tile + TILE], points[1, p, tile : tile + TILE]
+            for i in range(d.size):
+                plus[i] = c[i] + d[i]
+                minus[i] = c[i] - d[i]
 
 
 @jit()
 def _combine(out, weights, scale, coefs, subspace, k0, k1, generation):
-    n = out.size
-    z = np.empty(BLOCK, np.float32)
-    total = np.empty(BLOCK, np.float64)
-    for start in range(0, n, BLOCK):
+    z, sums = np.empty(TILE, np.float32), np.empty(TILE, np.float64)
+    for tile in range(0, out.size, TILE):
+        total = sums[: min(TILE, out.size - tile)]
         total[:] = 0.0
         for p in range(weights.size):
-            _fill_block(z, start // BLOCK, _u32(p), generation, FULL_SPACE, k0, k1)
+            _fill_tile(z, tile, total.size, _u32(p), generation, FULL_SPACE, k0, k1)
             w = weights[p]
-            for i in range(BLOCK):
+            for i in range(total.size):
                 total[i] += w * z[i]
-        width = min(BLOCK, n - start)
-        for i in range(BLOCK):
+        for i in range(total.size):
             total[i] *= scale
-        for j in range(subspace.shape[0]):
-            c = coefs[j]
-            for i in range(width):
-                total[i] += c * subspace[j, start + i]
-        for i in range(width):
-            out[start + i] = total[i]
+        _add_rows(total, coefs, subspace, tile)
+        out[tile : tile + TILE] = total
 
 
+@lru_cache(maxsize=8)
 def split(seed: int) -> tuple[np.uint32, np.uint32]:
     """The two key words of a seed, 0 <= seed < 2**64."""
     return np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32)

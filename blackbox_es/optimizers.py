@@ -81,13 +81,13 @@ class SGD(Optimizer):
         return (np.zeros_like(x),) if self.momentum else ()
 
     def step(self, x: Array, gradient: Array, state: State, rate: float) -> tuple[Array, State]:
-        rate = float(rate)  # NumPy's float64 would make float64 of float32
-        if not state:
-            return x - rate * gradient, state
-        (velocity,) = state
-        velocity *= float(self.momentum)
-        velocity += gradient
-        return x - rate * velocity, state
+        velocity = gradient
+        if state:
+            (velocity,) = state
+            velocity *= float(self.momentum)
+            velocity += gradient
+        move = velocity * float(rate)  # NumPy's float64 would make float64 of float32
+        return np.subtract(x, move, out=move), state  # one new vector, since they may be huge
 
 
 class Adam(Optimizer):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any, Protocol
 
@@ -95,9 +96,10 @@ class Isotropic:
 
     def perturb(self, center: Array, key: Key, pairs: Range, offset: Offset | None = None) -> Array:
         """Points ``center +- (d_p + coefs[p] @ rows)``, shape (2, pairs, n)."""
-        nothing = np.empty((pairs[1] - pairs[0], 0), center.dtype), _no_rows(self.n, center.dtype)
-        coefs, rows = offset or nothing
-        return noise.perturb(center, self.sigma / math.sqrt(self.n), coefs, rows, key, pairs)
+        if offset is None:
+            no_coefs = np.empty((pairs[1] - pairs[0], 0), center.dtype)
+            offset = no_coefs, _no_rows(self.n, center.dtype)
+        return noise.perturb(center, self.sigma / math.sqrt(self.n), *offset, key, pairs)
 
     def combine(
         self, weights: Array, key: Key, dtype: npt.DTypeLike, offset: Offset | None = None
@@ -241,7 +243,7 @@ class Guided:
 
     def latent(self, key: Key, pairs: Range) -> Array:
         """The normals z of the subspace, shape (pairs, k), float32."""
-        return noise.normals(key, pairs, (0, len(self.rows)), stream=noise.SUBSPACE)
+        return _latent(key, pairs, len(self.rows))
 
     def coefs(self, key: Key, pairs: Range, dtype: npt.DTypeLike) -> Array:
         """Coordinates inside the subspace, ``sigma sqrt((1-alpha)/k) z``, shape (pairs, k)."""
@@ -263,6 +265,13 @@ class Guided:
         return self.full_space().combine(weights, key, dtype, (coefs, self.rows))
 
 
+@lru_cache(maxsize=1)  # points, gradient and quality of a generation need the same ones
+def _latent(key: Key, pairs: Range, k: int) -> Array:
+    z = noise.normals(key, pairs, (0, k), stream=noise.SUBSPACE)
+    z.flags.writeable = False
+    return z
+
+
 _PARALLEL = 1e-12  # squared sine below which guides count as one: an angle of a microradian
 
 
@@ -271,11 +280,11 @@ def unit_guide(guide: Array) -> Array | None:
 
     Safe for every scale: divided by its largest entry before the norm is taken.
     """
-    largest = np.max(np.abs(guide), initial=0.0)
+    largest = np.abs(guide).max(initial=0.0)
     if not (0.0 < largest < np.inf):
         return None
     unit = guide / largest
-    return np.asarray(unit / math.sqrt(float(np.sum(unit * unit, dtype=np.float64))))
+    return np.asarray(unit / math.sqrt((unit * unit).sum(dtype=np.float64)))
 
 
 def orthonormal_rows(guides: Iterable[Array], dtype: npt.DTypeLike) -> Array:

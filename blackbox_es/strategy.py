@@ -423,12 +423,9 @@ class EvolutionStrategy(Configurable, ABC):
             )
         return self._generation
 
+    @np.errstate(over="ignore", invalid="ignore")  # a step that overflows is not taken
     def _finish(self, generation: Generation, values: Values) -> None:
         """Move the center by the values of a generation, shape (2, n_pairs)."""
-        with np.errstate(over="ignore", invalid="ignore"):  # a step that overflows is not taken
-            self._consume(generation, values)
-
-    def _consume(self, generation: Generation, values: Values) -> None:
         weights, n_valid, n_failed = self._weigh(values)
         stop = "unbounded" if n_valid == 0 else None
         x, gradient = self.x_, self.gradient_

@@ -262,3 +262,23 @@ def test_guided_directions_are_their_formula(base):
     expected = math.sqrt(0.4) * directions(base, KEY, (0, 9)) + 0.3 * math.sqrt(0.6 / 3) * z @ rows
     np.testing.assert_allclose(directions(sampler, KEY, (0, 9)), expected, rtol=0, atol=1e-15)
     np.testing.assert_array_equal(sampler.latent(KEY, (0, 9)), z)
+
+
+@few
+@given(
+    asked=st.lists(
+        st.tuples(
+            st.tuples(st.integers(0, 1), st.integers(0, 1)),
+            st.sampled_from([(0, 2), (1, 3)]),
+            st.integers(1, 2),
+        ),
+        min_size=2,
+    )
+)
+def test_latent_normals_are_those_of_their_key_pairs_and_rank(asked):
+    """Whatever was asked before; nobody can write into what is remembered."""
+    for key, pairs, k in asked:
+        latent = guided(5, 1.0, random_rows(5, k), 0.5).latent(key, pairs)
+        expected = noise.normals(key, pairs, (0, k), stream=noise.SUBSPACE)
+        np.testing.assert_array_equal(latent, expected)
+        assert not latent.flags.writeable

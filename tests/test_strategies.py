@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import joblib
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import X0, bits, bowl, fit, guide, loop, make, slope, state
 
-from blackbox_es import SGD, Adam, ClipUp, evaluation
+from blackbox_es import SGD, Adam, ClipUp, _jit, evaluation
 from blackbox_es.strategies import STRATEGIES
 
 every = pytest.mark.parametrize("name", STRATEGIES)
@@ -280,3 +281,28 @@ def test_arrays_handed_out_are_read_only_or_fresh(name):
     assert not es.start(X0).ask(guide(es)).flags.writeable
     assert not np.shares_memory(es.result_.x, es.x_)
     assert es.result_.x.flags.writeable
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+
+@every
+@pytest.mark.skipif(_jit.DISABLED, reason="too slow in pure Python")
+@pytest.mark.parametrize("vectorized", [False, True])
+@pytest.mark.filterwarnings("ignore:a surrogate gradient is missing")
+def test_fit_keeps_five_vectors_at_most(name, vectorized):
+    """The center, the best generation's, the gradient; and a pair of points, or the next two."""
+    n = 2**19  # a pair is as large as what is made at once
+    x0 = np.zeros(n, np.float32)
+    es = make(name, optimizer="sgd", vectorized=vectorized)
+    with sklearn.config_context(working_memory=1):
+        es.start(x0).ask()  # compiles
+        del es
+        tracemalloc.start()
+        try:
+            es = make(name, optimizer="sgd", vectorized=vectorized)
+            es.fit(lambda x: x[..., 0], x0)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 5.5 * x0.nbytes
