@@ -234,6 +234,7 @@ def test_a_loss_has_its_bits_whatever_else_is_computed(sizes, dtype):
     np.testing.assert_array_equal(activation_losses(**changed)[:, ~others], losses[:, ~others])
 
 
+@needs_numba
 @everything
 def test_threads_give_the_same_bits(sizes, dtype):
     """Losses and gradients, while other threads compute the same."""
@@ -260,6 +261,19 @@ def test_halves_are_exchanged_by_the_sign(sizes, dtype):
     still = activation_losses(**p | {"step": 0.0})
     rtol = 1e-4 if dtype is np.float32 else 1e-12
     np.testing.assert_allclose(still, np.broadcast_to(expected, still.shape), rtol=rtol)
+
+
+@pytest.mark.parametrize("sizes", [(5, 3), (3, 2, 1), (9, 20, 7, 3)])
+def test_what_was_not_written_is_not_read(sizes, monkeypatch):
+    """Memory of the kernel that begins as NaN makes no difference."""
+    p = problem(sizes, n_examples=9)
+    losses = activation_losses(**p)
+
+    def poisoned(n, dtype):
+        return np.full(n, np.nan, dtype)
+
+    monkeypatch.setattr(kernels, "_aligned", poisoned)
+    np.testing.assert_array_equal(activation_losses(**p), losses)
 
 
 @needs_numba
