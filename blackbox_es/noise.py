@@ -173,6 +173,23 @@ def _signs(out, k0, k1, generation, first_pair, masks):
 
 
 @jit()
+def _sign_words(out, k0, k1, generation, first_pair):
+    a, b = np.empty(LANES, np.uint32), np.empty(LANES, np.uint32)
+    c, d = np.empty(LANES, np.uint32), np.empty(LANES, np.uint32)
+    for p in range(out.shape[0]):
+        pair = _u32(first_pair + p)
+        for start in range(0, out.shape[1], LANES):
+            for lane in range(LANES):
+                counter = _u32(start + lane)
+                words = _philox(counter, pair, generation, SIGNS, k0, k1)
+                a[lane], b[lane], c[lane], d[lane] = words
+            for i in range(start, min(start + LANES, out.shape[1])):
+                lane = i - start
+                out[p, i, 0], out[p, i, 1] = a[lane], b[lane]
+                out[p, i, 2], out[p, i, 3] = c[lane], d[lane]
+
+
+@jit()
 def _perturb(points, center, scale, coefs, subspace, k0, k1, generation, first_pair):
     z, directions = np.empty(TILE, np.float32), np.empty(TILE, center.dtype)
     s = center.dtype.type(scale)
@@ -275,6 +292,25 @@ def signs(key: Key, pairs: Range, size: int, dtype: npt.DTypeLike) -> Array:
     out = np.empty((pairs[1] - pairs[0], size), dtype)
     _signs(out, *split(key[0]), np.uint32(key[1]), pairs[0], _MASKS)
     return out
+
+
+def sign_words(key: Key, pairs: Range, size: int) -> Array:
+    """The signs of `signs`, 32 to a word, lowest bit first: 1 is +1, 0 is -1.
+
+    Returns
+    -------
+    ndarray of shape (n_pairs, size), uint32
+
+    Examples
+    --------
+    >>> format(sign_words((0, 0), (0, 1), 1)[0, 0], "032b")[::-1][:5]
+    '00101'
+    >>> signs((0, 0), (0, 1), 5, int).tolist()
+    [[-1, -1, 1, -1, 1]]
+    """
+    out = np.empty((pairs[1] - pairs[0], -(-size // 4), 4), np.uint32)
+    _sign_words(out, *split(key[0]), np.uint32(key[1]), pairs[0])
+    return out.reshape(len(out), 4 * out.shape[1])[:, :size]
 
 
 def perturb(

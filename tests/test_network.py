@@ -53,6 +53,7 @@ def test_sizes():
     network = Network((784, 64, 10), "relu")
     assert network.shapes == ((784, 64), (64, 10))
     assert network.n_parameters == 784 * 64 + 64 + 64 * 10 + 10
+    assert network.n_units == 64 + 10
     assert network.n_factors == (784 + 64 + 64) + (64 * 10 + 10)
     assert Network((3, 2), "relu").n_factors == 8  # no hidden layer: a sign for each parameter
 

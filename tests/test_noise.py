@@ -97,6 +97,17 @@ def test_signs_equal_the_reference(key, pairs, size, dtype):
 
 
 @few
+@given(key=keys, pairs=pair_ranges, size=st.integers(0, 100))
+def test_sign_words_are_the_signs(key, pairs, size):
+    """32 to a word, lowest bit first, and any number of words is the beginning of more."""
+    found = noise.sign_words(key, pairs, size)
+    assert found.dtype == np.uint32
+    bits = (found[:, :, None] >> np.arange(32, dtype=np.uint32)) & 1
+    signs = noise.signs(key, pairs, 32 * size, np.int64)
+    np.testing.assert_array_equal(2 * bits.astype(int).reshape(signs.shape) - 1, signs)
+
+
+@few
 @given(key=keys, pairs=pair_ranges, n=sizes, k=st.integers(0, 3), dtype=st.sampled_from("fd"))
 def test_perturb_equals_center_plus_and_minus_dense_directions(key, pairs, n, k, dtype):
     """Bit for bit, additions in the order of the reference."""

@@ -22,6 +22,7 @@ also as fast.
 from __future__ import annotations
 
 import math
+from concurrent.futures import Executor
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -39,7 +40,10 @@ GROUP = 16  # pairs whose X a are computed together
 TILE = 8  # inputs added up in registers between two visits to an output
 ALIGNMENT = 64  # bytes, the widest register: no load or store straddles two cache lines
 ROW = np.uintp(BLOCK)  # an index of unsigned numbers needs no test for being negative
+HALF_ROW, BIT = np.uintp(BLOCK // 2), np.uint32(1)  # examples whose signs are in one word
 ONE = np.intp(1)  # not a literal, for which Numba would compile a version of its own
+
+_BLOCKS_PER_TASK = 2  # of examples with moved activations: half a millisecond of work for a thread
 
 RELU, TANH, LOGISTIC, IDENTITY, STEP, SIGN = range(6)
 ACTIVATION_CODES = {
@@ -114,16 +118,8 @@ def population_losses(
     """
     if loss not in LOSS_CODES:
         raise ValueError(f"loss={loss!r} is unknown: take one of {', '.join(LOSS_CODES)}")
-    targets = _writeable(np.asarray(y, theta.dtype))
-    if loss == "squared_error":
-        _check("y", targets, (len(X), network.layer_sizes[-1]), theta.dtype)
-    else:
-        _check("y", targets, (len(X),), theta.dtype)
-    weights = np.empty(0)
-    if sample_weight is not None:
-        weights = _writeable(np.asarray(sample_weight, np.float64))
-        _check("sample_weight", weights, (len(X),), np.float64)
-    targets = targets.reshape(len(X), -1)
+    targets = _targets(network, loss, y, len(X), theta.dtype)
+    weights = _example_weights(sample_weight, len(X))
     task = _task(network, theta, scale, signs, coefs, subspace, X, targets, starts, batch)
     evaluate(task._replace(loss=LOSS_CODES[loss], weights=weights))
     return task.losses, task.squares
@@ -258,6 +254,23 @@ def _task(
         squares=np.zeros(len(X)),
         outputs=np.empty((0, 0, 0, 0), theta.dtype),
     )
+
+
+def _targets(network: Network, loss: str, y: Array, n_examples: int, dtype: Any) -> Array:
+    """Labels or regression targets, of shape (n_examples, 1 or n_outputs)."""
+    targets = _writeable(np.asarray(y, dtype))
+    outputs = (network.layer_sizes[-1],) if loss == "squared_error" else ()
+    _check("y", targets, (n_examples, *outputs), dtype)
+    return targets if targets.ndim == 2 else targets[:, None]
+
+
+def _example_weights(sample_weight: Array | None, n_examples: int) -> Array:
+    """Weights in float64, or none for weights of one."""
+    if sample_weight is None:
+        return np.empty(0)
+    weights = _writeable(np.asarray(sample_weight, np.float64))
+    _check("sample_weight", weights, (n_examples,), np.float64)
+    return weights
 
 
 def _check(name: str, array: Array, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
@@ -709,6 +722,236 @@ def _compare(rows, values, first, half, squares):
         return
     for e in range(len(squares)):
         squares[e] += (kept[e] - v[e]) * (kept[e] - v[e])
+
+
+# -- moved activations -----------------------------------------------------------------------------
+
+
+class NodeTask(NamedTuple):
+    """What a call of `evaluate_nodes` computes; its fields are those of `Task`, but for the noise.
+
+    Unit j, counted over all layers, of examples 64 b ... 64 b + 63 has the signs of words
+    ``2 (b U + j)`` and the next of a pair, with U the number of units.
+    """
+
+    fan_in: Array
+    fan_out: Array
+    in_parameters: Array
+    activation: int
+    loss: int
+    parameters: Array
+    step: Any
+    words: Array  # (P, 2 U blocks) uint32
+    X: Array
+    targets: Array
+    weights: Array
+    at: Places
+    rows: Array
+    row_weights: Array
+    losses: Array  # (2, M, P) float64, the result
+
+
+def activation_losses(
+    network: Network,
+    loss: str,
+    theta: Array,
+    step: float,
+    words: Array,
+    X: Array,
+    y: Array,
+    sample_weight: Array | None,
+    executor: Executor | None = None,
+) -> Array:
+    """Losses of each example by itself, with every unit of the network moved by ``+-step``.
+
+    ``w_i l(y_i, z_L)`` with ``z_l = h_{l-1} W_l + b_l +- step xi_l`` in all layers, where the signs
+    xi are of an example and a pair of their own, ``h_0 = x_i`` and ``h_l = activation(z_l)``. A
+    loss is the same to the last bit whatever other examples and pairs the call has.
+
+    Parameters
+    ----------
+    network : Network
+    loss : str
+        A name in `LOSS_CODES`.
+    theta : ndarray of shape (n_parameters,), float32 or float64
+    step : float
+    words : ndarray of shape (P, 2 U ceil(M / BLOCK)), uint32
+        One bit for each sign, where U is the number of units, outputs included: see `NodeTask`.
+    X : ndarray of shape (M, n_inputs), dtype of theta
+    y : ndarray
+        (M,) class indices, not checked, or (M, n_outputs). See `blackbox_es.neural.network.LOSSES`.
+    sample_weight : ndarray of shape (M,) or None
+    executor : concurrent.futures.Executor or None
+        Whose threads take a few blocks of examples each.
+
+    Returns
+    -------
+    losses : ndarray of shape (2, M, P), float64
+        Those of ``+step`` first. Not finite where an output is not: NaN is never hidden.
+
+    Raises
+    ------
+    ValueError
+        If shapes or dtypes do not fit, or if the loss is a function, which has no value for each
+        example.
+    """
+    if loss not in LOSS_CODES:
+        raise ValueError(
+            f"loss={loss!r}: moved activations need a loss of each example by itself: take one of "
+            f"{', '.join(LOSS_CODES)}, or perturb the weights"
+        )
+    if theta.dtype not in (np.float32, np.float64):
+        raise ValueError(f"theta has dtype {theta.dtype}: expected float32 or float64")
+    n_examples, n_pairs = len(X), len(words)
+    n_blocks = -(-n_examples // BLOCK)
+    _check("theta", theta, (network.n_parameters,), theta.dtype)
+    _check("X", X, (n_examples, network.layer_sizes[0]), theta.dtype)
+    _check("words", words, (n_pairs, 2 * network.n_units * n_blocks), np.uint32)
+    targets = _targets(network, loss, y, n_examples, theta.dtype)
+    (fan_in, fan_out, in_parameters, _), moves, n_padded, _ = _layout(network)
+    at = _places(network, 0, targets.shape[1])
+    parameters = _aligned(n_padded, theta.dtype)
+    parameters[:] = 0
+    for start, stop, target in moves:
+        parameters[target : target + stop - start] = theta[start:stop]
+    task = NodeTask(
+        fan_in=fan_in,
+        fan_out=fan_out,
+        in_parameters=in_parameters,
+        activation=ACTIVATION_CODES[network.activation],
+        loss=LOSS_CODES[loss],
+        parameters=parameters,
+        step=theta.dtype.type(step),
+        words=_writeable(words),
+        X=_writeable(X),
+        targets=targets,
+        weights=_example_weights(sample_weight, n_examples),
+        at=at,
+        rows=_aligned(0, theta.dtype),
+        row_weights=np.empty(0),
+        losses=np.empty((2, n_examples, n_pairs)),
+    )
+
+    def evaluate_blocks(first: int) -> None:
+        rows = _aligned(at.end * BLOCK, theta.dtype)
+        last = min(first + _BLOCKS_PER_TASK, n_blocks)
+        evaluate_nodes(task._replace(rows=rows, row_weights=np.empty(BLOCK)), first, last)
+
+    tasks = range(0, n_blocks, _BLOCKS_PER_TASK)
+    list(executor.map(evaluate_blocks, tasks) if executor else map(evaluate_blocks, tasks))
+    return task.losses
+
+
+def activation_sums(words: Array, weights: Array, scale: float, dtype: npt.DTypeLike) -> Array:
+    """``scale sum_p weights[i, p] xi_{i,j,p}`` for each example i and unit j, summed in float64.
+
+    Parameters
+    ----------
+    words : ndarray of shape (P, 2 U ceil(M / BLOCK)), uint32
+        As `activation_losses` takes them.
+    weights : ndarray of shape (M, P), float64
+    scale : float
+    dtype : float32 or float64
+
+    Returns
+    -------
+    ndarray of shape (M, U)
+    """
+    n_examples, n_pairs = weights.shape
+    n_units = words.shape[1] // (2 * -(-n_examples // BLOCK))
+    _check("words", words, (n_pairs, 2 * n_units * -(-n_examples // BLOCK)), np.uint32)
+    out = np.empty((n_examples, n_units), dtype)
+    weights = _writeable(np.asarray(weights, np.float64))
+    sum_signs(out, _writeable(words), weights, scale)
+    return out
+
+
+@jit(contract=True)
+def evaluate_nodes(task, first, last):
+    """Losses of both halves of all pairs for blocks first ... last of the examples."""
+    rows, at, parameters, words = task.rows, task.at, task.parameters, task.words
+    n_examples, n_pairs = task.losses.shape[1], task.losses.shape[2]
+    n_in, n_out, n_layers = task.fan_in[0], task.fan_out[0], len(task.fan_in)
+    bias = _pad(n_in) * n_out
+    n_words = 2 * task.fan_out.sum()
+    for block in range(first, last):
+        begin = block * BLOCK
+        count = min(BLOCK, n_examples - begin)
+        _transpose(rows, at.examples, at.values, task.X, begin, count)
+        _copy_rows(rows, at.targets, task.targets, begin, count)
+        _copy_weights(task.row_weights, task.weights, begin, count)
+        _set_rows(rows, at.shared, parameters, bias, n_out)
+        z, x = at.shared, at.examples
+        _add_product(rows, z, x, parameters, 0, _pad(n_in), n_out, n_out, ONE)
+        for pair in range(n_pairs):
+            noise = words[pair, block * n_words : (block + 1) * n_words]
+            for half in range(2):
+                raw = _moved_outputs(task, noise, rows.dtype.type(1 - 2 * half) * task.step)
+                _losses(rows, at.values, raw, at.targets, task.loss, task.fan_out[n_layers - 1])
+                v = rows[at.values * BLOCK : (at.values + 1) * BLOCK]
+                for e in range(count):
+                    task.losses[half, begin + e, pair] = task.row_weights[e] * v[e]
+
+
+@inline(contract=True)
+def _moved_outputs(task, noise, step):
+    """The row with which the outputs begin, for a block whose first layer is in the rows."""
+    rows, at, parameters = task.rows, task.at, task.parameters
+    n_layers, h, z, word = len(task.fan_in), at.hidden, at.shared, 0
+    for layer in range(1, n_layers):
+        n_in, n_out, w = task.fan_in[layer], task.fan_out[layer], task.in_parameters[layer]
+        out = at.linear + layer % 2 * at.stride
+        _set_rows(rows, out, parameters, w + _pad(n_in) * n_out, n_out)
+        for i in range(0, n_in, CHUNK):
+            units = min(CHUNK, n_in - i)
+            _move(rows, h, z + i, noise, word + 2 * i, step, task.activation, units)
+            rows[(h + units) * BLOCK : (h + _pad(units)) * BLOCK] = 0
+            v = w + i * n_out
+            _add_product(rows, out, h, parameters, v, _pad(units), n_out, n_out, ONE)
+        z, word = out, word + 2 * n_in
+    raw = at.linear + n_layers % 2 * at.stride
+    _move(rows, raw, z, noise, word, step, IDENTITY, task.fan_out[n_layers - 1])
+    return raw
+
+
+@jit(contract=True)
+def _move(rows, out, base, words, word, step, activation, n):
+    """out[j] = activation(base[j] + step * xi[j])."""
+    h, z = rows[out * BLOCK : (out + n) * BLOCK], rows[base * BLOCK : (base + n) * BLOCK]
+    bits = words[word : word + 2 * n]
+    # What is not a relu passes this bound, infinite as it is, unharmed.
+    floor = rows.dtype.type(0 if activation == RELU else -np.inf)
+    for j in range(np.uintp(2 * n)):
+        for e in range(HALF_ROW):
+            i = j * HALF_ROW + e
+            value = z[i] + (step if (bits[j] >> np.uint32(e)) & BIT else -step)
+            h[i] = floor if value < floor else value
+    _activate(h, activation)
+
+
+@jit()
+def sum_signs(out, words, weights, scale):
+    """out[i, j] = scale * sum_p weights[i, p] xi_{i,j,p}."""
+    (n_examples, n_units), n_pairs = out.shape, weights.shape[1]
+    rows, total = np.empty(n_pairs * BLOCK), np.empty(BLOCK)
+    for begin in range(0, n_examples, BLOCK):
+        count = min(BLOCK, n_examples - begin)
+        rows[:] = 0
+        for e in range(count):
+            for pair in range(n_pairs):
+                rows[pair * BLOCK + e] = scale * weights[begin + e, pair]
+        first = begin // BLOCK * 2 * n_units
+        for unit in range(n_units):
+            total[:] = 0
+            for pair in range(n_pairs):
+                for part in range(np.uintp(2)):
+                    bits = words[pair, first + 2 * unit + part]
+                    v = rows[pair * BLOCK + part * HALF_ROW :]
+                    sums = total[part * HALF_ROW :]
+                    for e in range(HALF_ROW):
+                        sums[e] += v[e] if (bits >> np.uint32(e)) & BIT else -v[e]
+            for e in range(count):
+                out[begin + e, unit] = total[e]
 
 
 # -- exp and log -----------------------------------------------------------------------------------

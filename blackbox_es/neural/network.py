@@ -67,6 +67,11 @@ class Network:
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.shapes)
 
     @property
+    def n_units(self) -> int:
+        """Units of all hidden layers, and outputs."""
+        return sum(self.layer_sizes[1:])
+
+    @property
     def n_factors(self) -> int:
         """Random signs that perturb the network: rank one in hidden layers, full in the last."""
         *hidden, (fan_in, fan_out) = self.shapes
@@ -128,6 +133,10 @@ class Network:
     def forward(self, theta: Array, X: Array) -> Array:
         """Raw outputs, before any softmax or logistic function: shape (n_samples, n_outputs)."""
         return self._layers(*self.unpack(theta), X)[1][-1]
+
+    def inputs(self, theta: Array, X: Array) -> list[Array]:
+        """What each layer is given, ``h_0 = X`` to ``h_{L-1}``: shapes (n_samples, fan_in)."""
+        return self._layers(*self.unpack(theta), X)[0]
 
     def gradient(
         self, theta: Array, X: Array, y: Array, sample_weight: Array | None, loss: str

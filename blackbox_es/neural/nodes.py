@@ -1,0 +1,217 @@
+"""Node perturbation: noise on the activations of a network instead of on its weights.
+
+Where the loss is a sum over examples, every example can have directions of its own, and a
+direction in the space of units tells more than one in the far larger space of weights.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from blackbox_es import noise
+from blackbox_es.generation import Generation
+from blackbox_es.neural.kernels import BLOCK, activation_losses, activation_sums
+from blackbox_es.neural.network import Network
+from blackbox_es.noise import Key, Range
+
+Array = npt.NDArray[Any]
+
+_EXAMPLES_PER_TASK = 2 * BLOCK  # fixed, so that the sums keep their bits
+
+
+@dataclass(frozen=True, eq=False)
+class ActivationNoise:
+    """Random signs on all units of a network, of each example and pair their own.
+
+    Each of the P pairs of example i moves all linear maps, hidden layers and outputs alike, by
+
+        z_l = h_{l-1} W_l + b_l +- sigma xi_{l,i,p},    h_0 = x_i,    h_l = activation(z_l)
+
+    with independent signs xi, which gives two losses of that example. `Generation.gradient` with
+    ``beta = 1`` and all ``M P`` pairs is then the estimate
+
+        dL/dW_l = 1/(M P) sum_{i,p} (l_{i,p}^+ - l_{i,p}^-) / (2 sigma) h_{l-1,i} xi_{l,i,p}^T
+
+    of the gradient of the mean loss, and that without h of dL/db_l, where h is not perturbed. Only
+    a layer's linear map is differentiated; activations and loss may be anything. As sigma goes to 0
+    the estimate is unbiased; its variance grows with the number of units instead of the number of
+    weights (Werfel, Xie, Seung 2005). Independent signs of the units of all layers are the summed
+    weight neuron perturbation of Flower and Jabri; perturbing one weight at a time is Jabri and
+    Flower's.
+
+    It has no directions in the space of weights, so `perturb` and with it the points of a
+    generation do not exist: losses come from `generation_losses`.
+
+    Parameters
+    ----------
+    network : Network
+    center : ndarray of shape (n_parameters,), float32 or float64
+        The weights and intercepts to which the noise is added: the center of the generation.
+    X : ndarray of shape (M, n_inputs), dtype of the center
+        The examples of the generation.
+    n_pairs : int
+        P, antithetic pairs per example; the generation has ``M P``, pair p of example i at
+        ``i P + p``.
+    sigma : float
+        How far each unit is moved.
+    executor : concurrent.futures.Executor or None
+        Whose threads share the examples; no result depends on it, and it is not pickled.
+
+    References
+    ----------
+    Jabri, Flower (1992). "Weight perturbation: an optimal architecture and learning technique for
+    analog VLSI feedforward and recurrent multilayer networks". IEEE Trans. Neural Networks 3(1).
+
+    Flower, Jabri (1993). "Summed weight neuron perturbation: an O(N) improvement over weight
+    perturbation". NIPS 5.
+
+    Werfel, Xie, Seung (2005). "Learning curves for stochastic gradient descent in linear
+    feedforward networks". Neural Computation 17(12).
+
+    Examples
+    --------
+    >>> network, X = Network((2, 8, 1), "tanh"), np.array([[0.0, 0.0], [1.0, -1.0]])
+    >>> theta = network.initial(np.random.default_rng(0))
+    >>> sampler = ActivationNoise(network, theta, X, n_pairs=500, sigma=0.1)
+    >>> generation = Generation(theta, sampler, seed=0, index=0, n_pairs=2 * 500)
+    >>> plus, minus = generation_losses(generation, "log_loss", np.array([0, 1]), None)
+    >>> estimate = generation.gradient(plus - minus, beta=1.0, n_valid=2 * 500)
+    >>> _, gradient = network.gradient(theta, X, np.array([0, 1]), None, "log_loss")
+    >>> bool(np.corrcoef(estimate, gradient)[0, 1] > 0.95)
+    True
+    """
+
+    network: Network
+    center: Array
+    X: Array
+    n_pairs: int
+    sigma: float = 1.0
+    executor: Executor | None = field(default=None, repr=False)
+
+    @property
+    def n(self) -> int:
+        """Number of weights and intercepts."""
+        return self.network.n_parameters
+
+    def with_sigma(self, sigma: float) -> ActivationNoise:
+        """The same distribution at another scale."""
+        return replace(self, sigma=sigma)
+
+    def words(self, key: Key) -> Array:
+        """The signs of all pairs as `activation_losses` takes them, one bit each."""
+        n_blocks = -(-len(self.X) // BLOCK)
+        return noise.sign_words(key, (0, self.n_pairs), 2 * self.network.n_units * n_blocks)
+
+    def perturb(self, center: Array, key: Key, pairs: Range) -> NoReturn:
+        """Raise TypeError: no point in the space of weights is evaluated."""
+        raise TypeError(
+            "ActivationNoise perturbs activations: there are no perturbed weights to evaluate; "
+            "take the losses from generation_losses, or perturb weights by LowRank"
+        )
+
+    def combine(self, weights: Array, key: Key, dtype: npt.DTypeLike) -> Array:
+        """``sum_{i,p} weights[i P + p] sigma h_{l-1,i} xi_{l,i,p}^T`` of all layers, packed.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (M P,), float64
+        key : (seed, generation)
+        dtype : float32 or float64
+
+        Returns
+        -------
+        ndarray of shape (n_parameters,)
+            Products are those of the BLAS library, in pieces that do not depend on the executor.
+        """
+        words, weights = self.words(key), weights.reshape(len(self.X), self.n_pairs)
+
+        def piece(start: int) -> Array:
+            rows = slice(start, start + _EXAMPLES_PER_TASK)
+            bits = slice(*(2 * self.network.n_units * (i // BLOCK) for i in (start, rows.stop)))
+            sums = activation_sums(words[:, bits], weights[rows], self.sigma, self.X.dtype)
+            return self._outer(self.X[rows], sums)
+
+        total = np.zeros(self.n, self.X.dtype)
+        starts = range(0, len(self.X), _EXAMPLES_PER_TASK)
+        for part in self.executor.map(piece, starts) if self.executor else map(piece, starts):
+            total += part
+        return total.astype(dtype, copy=False)
+
+    def _outer(self, X: Array, sums: Array) -> Array:
+        """``sum_i h_{l-1,i} sums_{l,i}^T`` of all layers, packed."""
+        total = np.empty(self.n, X.dtype)
+        ends = np.cumsum(self.network.layer_sizes[1:-1])
+        layers = zip(
+            self.network.inputs(self.center, X),
+            np.split(sums, ends, axis=1),
+            *self.network.unpack(total),
+            strict=True,
+        )
+        for h, g, W, b in layers:
+            np.matmul(h.T, g, out=W)
+            np.sum(g, axis=0, out=b)
+        return total
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"executor": None}
+
+
+def generation_losses(
+    generation: Generation, loss: str, y: Array, sample_weight: Array | None
+) -> Array:
+    """Losses of each example by itself, at both halves of each of its pairs.
+
+    ``v_i l(y_i, z_L)``; with ``v = sample_weight / mean(sample_weight)``, their mean and the
+    gradient made of them are those of ``sum_i v_i l_i / sum_i v_i``, and an example of weight zero
+    changes nothing. What an example gives depends on no other one, but for where it stands.
+
+    Parameters
+    ----------
+    generation : Generation
+        Of `ActivationNoise`.
+    loss : str
+        A name in `blackbox_es.neural.network.LOSSES`.
+    y : ndarray
+        (M,) class indices, or (M, n_outputs) of regression targets.
+    sample_weight : ndarray of shape (M,) or None
+
+    Returns
+    -------
+    losses : ndarray of shape (2, M P), float64
+        NaN or infinite where an output is: never hidden.
+
+    Raises
+    ------
+    TypeError
+        If the generation perturbs weights.
+    ValueError
+        If the loss is a function, which has no value for each example; if shapes or dtypes do not
+        fit, or the noise was made for another center or number of pairs.
+    """
+    sampler = generation.sampler
+    if not isinstance(sampler, ActivationNoise):
+        raise TypeError(f"activations are perturbed by ActivationNoise, not by {sampler!r}")
+    if generation.n_pairs != len(sampler.X) * sampler.n_pairs:
+        raise ValueError(
+            f"the generation has {generation.n_pairs} pairs: expected {sampler.n_pairs} for each "
+            f"of {len(sampler.X)} examples"
+        )
+    if not np.array_equal(generation.center, sampler.center, equal_nan=True):
+        raise ValueError("the noise was made for another center: make a sampler per generation")
+    losses = activation_losses(
+        sampler.network,
+        loss,
+        sampler.center,
+        sampler.sigma,
+        sampler.words(generation.key),
+        sampler.X,
+        y,
+        sample_weight,
+        sampler.executor,
+    )
+    return losses.reshape(2, -1)

@@ -1,0 +1,572 @@
+"""Node perturbation, against each moved network by itself and against backpropagation."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from calibrated import assert_mean
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blackbox_es import LowRank, _jit, noise
+from blackbox_es.generation import Generation
+from blackbox_es.neural import kernels
+from blackbox_es.neural.kernels import BLOCK, CHUNK, activation_losses, activation_sums
+from blackbox_es.neural.network import ACTIVATIONS, LOSSES, Network
+from blackbox_es.neural.nodes import ActivationNoise, generation_losses
+from blackbox_es.optimizers import Adam
+
+needs_numba = pytest.mark.skipif(_jit.DISABLED, reason="too slow in pure Python")
+few = settings(deadline=None, max_examples=5 if _jit.DISABLED else 60, derandomize=True)
+SMOOTH = ("relu", "tanh", "logistic", "identity")
+KEY = 11, 3
+
+
+def problem(
+    sizes=(5, 9, 3), activation="tanh", loss="log_loss", *, dtype=np.float64, n_examples=7,
+    n_pairs=3, weighted=False, seed=0,
+):  # fmt: skip
+    """Arguments of `activation_losses`, with the signs of KEY."""
+    rng, network = np.random.default_rng(seed), Network(sizes, activation)
+    y = rng.integers(0, max(2, sizes[-1]), n_examples)
+    if loss == "squared_error":
+        y = rng.normal(size=(n_examples, sizes[-1])).astype(dtype)
+    theta = network.initial(rng).astype(dtype)
+    X = rng.normal(size=(n_examples, sizes[0])).astype(dtype)
+    return {
+        "network": network,
+        "loss": loss,
+        "theta": theta,
+        "step": 0.125,
+        "words": ActivationNoise(network, theta, X, n_pairs).words(KEY),
+        "X": X,
+        "y": y,
+        "sample_weight": rng.uniform(0, 2, n_examples) if weighted else None,
+    }
+
+
+def generation_of(p, n_pairs, sigma=None, executor=None):
+    """The generation whose losses are those of a problem."""
+    sigma = p["step"] if sigma is None else sigma
+    sampler = ActivationNoise(p["network"], p["theta"], p["X"], n_pairs, sigma, executor)
+    return Generation(p["theta"], sampler, *KEY, len(p["X"]) * n_pairs)
+
+
+def estimate(p, n_pairs, sigma=None):
+    """The estimate of the gradient of the (weighted) mean loss."""
+    generation, weight = generation_of(p, n_pairs, sigma), p["sample_weight"]
+    weight = None if weight is None else weight / weight.mean()
+    plus, minus = generation_losses(generation, p["loss"], p["y"], weight)
+    return generation.gradient(plus - minus, 1.0, generation.n_pairs)
+
+
+def gradient(p):
+    """That by backpropagation."""
+    return p["network"].gradient(p["theta"], p["X"], p["y"], p["sample_weight"], p["loss"])[1]
+
+
+# --- references ----------------------------------------------------------------------------------
+
+
+def signs_of(words, n_units, n_examples):
+    """xi (P, M, U): bits of 32-bit words, by blocks of 64 examples, units, examples."""
+    bits = (words[:, :, None] >> np.arange(32, dtype=np.uint32)) & 1
+    xi = 2.0 * bits.reshape(len(words), -1, n_units, 64) - 1
+    return xi.swapaxes(2, 3).reshape(len(words), -1, n_units)[:, :n_examples]
+
+
+def words_of(xi):
+    """The words of signs xi (P, M, U)."""
+    n_pairs, n_examples, n_units = xi.shape
+    n_blocks = -(-n_examples // 64)
+    padded = np.zeros((n_pairs, 64 * n_blocks, n_units), bool)
+    padded[:, :n_examples] = xi > 0
+    bits = padded.reshape(n_pairs, n_blocks, 64, n_units).swapaxes(2, 3).reshape(n_pairs, -1, 32)
+    return (bits * 2 ** np.arange(32, dtype=np.uint64)).sum(axis=2).astype(np.uint32)
+
+
+def all_signs(n_units, n_examples):
+    """Every pattern of signs, the same one for all examples."""
+    patterns = np.arange(2**n_units)[:, None] >> np.arange(n_units) & 1
+    return np.repeat(2.0 * patterns[:, None] - 1, n_examples, axis=1)
+
+
+def moved_outputs(network, theta, moves, X):
+    """Raw outputs with all pre-activations moved, in float64."""
+    coefs, intercepts = network.unpack(theta.astype(float))
+    h, parts = X.astype(float), np.split(moves, np.cumsum(network.layer_sizes[1:-1]), axis=1)
+    for layer, (W, b, move) in enumerate(zip(coefs, intercepts, parts, strict=True)):
+        z = h @ W + b + move
+        h = ACTIVATIONS[network.activation].function(z) if layer < len(coefs) - 1 else z
+    return h
+
+
+def outputs_of(network, theta, step, words, X, **_):
+    """(half, pair, raw outputs)."""
+    for pair, xi in enumerate(signs_of(words, network.n_units, len(X))):
+        for half, sign in enumerate((1, -1)):
+            yield half, pair, moved_outputs(network, theta, sign * step * xi, X)
+
+
+def expected_losses(p):
+    values = np.empty((2, len(p["X"]), len(p["words"])))
+    for half, pair, raw in outputs_of(**p):
+        losses = LOSSES[p["loss"]].values(raw, p["y"])
+        weight = p["sample_weight"]
+        values[half, :, pair] = losses if weight is None else weight * losses
+    return values
+
+
+def expected_sum(p, weights):
+    """``sum_{i,p} weights[i, p] step h_{l-1,i} xi_{l,i,p}'``, term by term."""
+    network, theta, X = p["network"], p["theta"].astype(float), p["X"].astype(float)
+    coefs, intercepts = network.unpack(theta)
+    total = np.zeros(network.n_parameters)
+    W_sum, b_sum = network.unpack(total)
+    ends = np.cumsum(network.layer_sizes[1:-1])
+    for w, xi in zip(weights.T, signs_of(p["words"], network.n_units, len(X)), strict=True):
+        h = X
+        for layer, part in enumerate(np.split(xi, ends, axis=1)):
+            W_sum[layer] += p["step"] * np.einsum("i,ij,ik->jk", w, h, part)
+            b_sum[layer] += p["step"] * w @ part
+            h = ACTIVATIONS[network.activation].function(h @ coefs[layer] + intercepts[layer])
+    return total
+
+
+# --- signs ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_examples", [1, BLOCK, 2 * BLOCK + 5])
+def test_signs_are_those_of_the_key(n_examples):
+    """Bit e of unit j of a block is sign 64 (b U + j) + e of the pair, whatever the batch size."""
+    network = Network((2, 4, 3), "relu")
+    sampler = ActivationNoise(network, np.zeros(27), np.zeros((n_examples, 2)), n_pairs=3)
+    xi = signs_of(sampler.words(KEY), 7, n_examples)
+    flat = noise.signs(KEY, (0, 3), 64 * 7 * 3, float)
+    for i in range(n_examples):
+        for j in range(7):
+            np.testing.assert_array_equal(xi[:, i, j], flat[:, 64 * (i // 64 * 7 + j) + i % 64])
+
+
+def test_the_words_of_the_tests_are_undone():
+    xi = np.random.default_rng(0).choice([-1.0, 1.0], (3, 2 * BLOCK + 5, 4))
+    np.testing.assert_array_equal(signs_of(words_of(xi), 4, 2 * BLOCK + 5), xi)
+
+
+# --- losses --------------------------------------------------------------------------------------
+
+problems = {
+    "sizes": st.tuples(
+        st.lists(st.integers(1, 20), min_size=1, max_size=4), st.integers(1, 12)
+    ).map(lambda sizes: (*sizes[0], sizes[1])),
+    "activation": st.sampled_from(list(ACTIVATIONS)),
+    "loss": st.sampled_from(sorted(LOSSES)),
+    "n_pairs": st.integers(1, 9),
+    "n_examples": st.integers(1, 3 * BLOCK + 3),
+    "weighted": st.booleans(),
+    "seed": st.integers(0, 2**32 - 1),
+}  # fmt: skip
+
+
+@few
+@given(st.fixed_dictionaries(problems))
+def test_losses_in_float64_are_those_of_each_moved_network(arguments):
+    p = problem(**arguments)
+    losses = activation_losses(**p)
+    np.testing.assert_allclose(losses, expected_losses(p), rtol=1e-11, atol=1e-13)
+
+
+@few
+@given(st.fixed_dictionaries(problems))
+def test_losses_in_float32_are_those_of_each_moved_network(arguments):
+    """As far as float32 goes; where a step decides, all but the few examples near one."""
+    p = problem(**arguments, dtype=np.float32)
+    losses, expected = activation_losses(**p), expected_losses(p)
+    if arguments["activation"] in SMOOTH and arguments["loss"] != "zero_one":
+        scale = 1 + max(abs(raw).max() for *_, raw in outputs_of(**p))
+        np.testing.assert_allclose(losses, expected, rtol=1e-4, atol=1e-5 * scale**2)
+    else:
+        assert np.mean(np.abs(losses - expected) < 1e-4 * (1 + expected)) > 0.9
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_all_activations_and_losses(activation, loss):
+    """With one output and several, and any depth."""
+    for sizes in ((4, 3), (4, 5, 1), (4, 20, 17, 3)):
+        p = problem(sizes, activation, loss, n_examples=20)
+        np.testing.assert_allclose(activation_losses(**p), expected_losses(p), rtol=1e-11)
+
+
+@needs_numba
+@pytest.mark.parametrize("n", [1, 7, 8, 9, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 5])
+def test_sizes_around_those_of_tiles_and_chunks(n):
+    """Inputs, units of one or two hidden layers and outputs."""
+    for sizes in ((n, n), (n, n, n), (n, 3, n, n), (3, n, 2)):
+        p = problem(sizes)
+        np.testing.assert_allclose(activation_losses(**p), expected_losses(p), rtol=1e-11)
+
+
+# --- bits ----------------------------------------------------------------------------------------
+
+everything = pytest.mark.parametrize(
+    ("sizes", "dtype"), [((5, 3), np.float64), ((5, 20, 7, 3), np.float32), ((9, 17, 1), float)]
+)
+
+
+@everything
+def test_a_loss_has_its_bits_whatever_else_is_computed(sizes, dtype):
+    """Other pairs, later examples and what stands beside it in its block make no difference."""
+    n_examples = 2 * BLOCK + 9
+    p = problem(sizes, dtype=dtype, n_examples=n_examples, n_pairs=5, weighted=True)
+    losses, n_words = activation_losses(**p), 2 * p["network"].n_units
+    for pairs in ([0], [4, 2], slice(1, 3)):
+        part = p | {"words": p["words"][pairs]}
+        np.testing.assert_array_equal(activation_losses(**part), losses[:, :, pairs])
+    for first, last in ((0, 1), (0, BLOCK), (BLOCK, BLOCK + 3), (BLOCK, n_examples)):
+        rows, blocks = slice(first, last), slice(first // BLOCK, -(-last // BLOCK))
+        part = p | {name: p[name][rows] for name in ("X", "y", "sample_weight")}
+        part["words"] = p["words"][:, n_words * blocks.start : n_words * blocks.stop]
+        np.testing.assert_array_equal(activation_losses(**part), losses[:, rows])
+    others = np.arange(n_examples) % 3 != 0
+    changed = p | {"X": np.where(others[:, None], np.nan, p["X"])}
+    np.testing.assert_array_equal(activation_losses(**changed)[:, ~others], losses[:, ~others])
+
+
+@needs_numba
+@everything
+def test_threads_give_the_same_bits(sizes, dtype):
+    """Losses and gradients, while other threads compute the same."""
+    p = problem(sizes, dtype=dtype, n_examples=9 * BLOCK + 3, n_pairs=2)
+    with ThreadPoolExecutor(4) as pool:
+        serial, threaded = (generation_of(p, 2, executor=e) for e in (None, pool))
+        losses = generation_losses(serial, "log_loss", p["y"], None)
+        weights = losses[0] - losses[1]
+        for _ in range(5):
+            found = generation_losses(threaded, "log_loss", p["y"], None)
+            np.testing.assert_array_equal(found, losses)
+            found = threaded.gradient(weights, 1.0, weights.size)
+            np.testing.assert_array_equal(found, serial.gradient(weights, 1.0, weights.size))
+
+
+@everything
+def test_halves_are_exchanged_by_the_sign(sizes, dtype):
+    """Both are computed alike: bit for bit, and without a step they are the losses of theta."""
+    p = problem(sizes, dtype=dtype, n_examples=BLOCK + 9)
+    losses = activation_losses(**p)
+    np.testing.assert_array_equal(activation_losses(**p | {"step": -0.125}), losses[::-1])
+    raw = p["network"].forward(p["theta"], p["X"])
+    expected = LOSSES["log_loss"].values(raw, p["y"])[None, :, None]
+    still = activation_losses(**p | {"step": 0.0})
+    rtol = 1e-4 if dtype is np.float32 else 1e-12
+    np.testing.assert_allclose(still, np.broadcast_to(expected, still.shape), rtol=rtol)
+
+
+@pytest.mark.parametrize("sizes", [(5, 3), (3, 2, 1), (9, 20, 7, 3)])
+def test_what_was_not_written_is_not_read(sizes, monkeypatch):
+    """Memory of the kernel that begins as NaN makes no difference."""
+    p = problem(sizes, n_examples=9)
+    losses = activation_losses(**p)
+
+    def poisoned(n, dtype):
+        return np.full(n, np.nan, dtype)
+
+    monkeypatch.setattr(kernels, "_aligned", poisoned)
+    np.testing.assert_array_equal(activation_losses(**p), losses)
+
+
+@needs_numba
+def test_read_only_arrays_are_not_compiled_for_anew():
+    p = problem(weighted=True)
+    losses = activation_losses(**p)
+    compiled = len(kernels.evaluate_nodes.signatures)
+    for value in p.values():
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+    np.testing.assert_array_equal(activation_losses(**p), losses)
+    assert len(kernels.evaluate_nodes.signatures) == compiled
+
+
+# --- sums ----------------------------------------------------------------------------------------
+
+
+@few
+@given(st.fixed_dictionaries({name: problems[name] for name in (
+    "sizes", "activation", "n_pairs", "n_examples", "seed"
+)}))  # fmt: skip
+def test_combine_is_the_sum_of_outer_products(arguments):
+    """In float64 to rounding, and in float32 as far as that goes."""
+    if arguments["activation"] not in SMOOTH:
+        arguments |= {"activation": "tanh"}  # float32 may fall on the other side of a step
+    n_pairs = arguments["n_pairs"]
+    for dtype, rtol in ((np.float64, 1e-12), (np.float32, 1e-5)):
+        p = problem(**arguments, dtype=dtype)
+        weights = np.random.default_rng(0).normal(size=(len(p["X"]), n_pairs))
+        total = generation_of(p, n_pairs).sampler.combine(weights.ravel(), KEY, dtype)
+        assert total.dtype == dtype
+        expected = expected_sum(p, weights)
+        size = max(1, abs(p["X"]).max()) * abs(weights).sum()
+        np.testing.assert_allclose(total, expected, rtol=0, atol=rtol * size)
+
+
+def test_sums_of_signs():
+    """Of each example and unit, in float64 whatever the type of the result."""
+    rng = np.random.default_rng(0)
+    xi, weights = rng.choice([-1.0, 1.0], (6, BLOCK + 3, 5)), rng.normal(size=(BLOCK + 3, 6))
+    expected = 0.5 * np.einsum("ip,pij->ij", weights, xi)
+    for dtype in (np.float32, np.float64):
+        sums = activation_sums(words_of(xi), weights, 0.5, dtype)
+        assert sums.dtype == dtype
+        np.testing.assert_allclose(sums, expected, rtol=1e-6 if dtype is np.float32 else 1e-13)
+
+
+@pytest.mark.parametrize("k", [-40, 1, 40])
+def test_estimates_scale_with_their_weights(k):
+    """By a power of two: bit for bit."""
+    p = problem(n_examples=BLOCK + 3)
+    generation = generation_of(p, 3)
+    weights = np.random.default_rng(0).normal(size=generation.n_pairs)
+    whole = generation.gradient(weights, 1.0, weights.size)
+    scaled = generation.gradient(2.0**k * weights, 1.0, weights.size)
+    np.testing.assert_array_equal(scaled, 2.0**k * whole)
+
+
+# --- estimates -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def enumerate_signs(monkeypatch):
+    """Make the pairs of a problem all patterns of signs there are; returns their number."""
+
+    def replace(p):
+        n_units = p["network"].n_units
+        p["words"] = words_of(all_signs(n_units, len(p["X"])))
+        monkeypatch.setattr(ActivationNoise, "words", lambda self, key: p["words"])
+        return 2**n_units
+
+    return replace
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("sizes", [(3, 2), (3, 4, 2), (3, 2, 3, 2)])
+@pytest.mark.parametrize("sigma", [1e-2, 3.0])
+def test_quadratic_losses_give_the_gradient_exactly(sizes, sigma, weighted, enumerate_signs):
+    """Of linear networks with squared error, averaged over all patterns: for every sigma."""
+    p = problem(sizes, "identity", "squared_error", n_examples=BLOCK + 3, weighted=weighted)
+    found = estimate(p, enumerate_signs(p), sigma)
+    np.testing.assert_allclose(found, gradient(p), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [(3, 2), (3, 4), (3, 3, 2), (3, 2, 2, 1)])
+@pytest.mark.parametrize("activation", ["tanh", "logistic"])
+def test_smooth_losses_give_the_gradient_in_the_limit(sizes, activation, enumerate_signs):
+    """With an error that falls as sigma^2, averaged over all patterns."""
+    p = problem(sizes, activation, weighted=True)
+    n_pairs, exact = enumerate_signs(p), gradient(p)
+    errors = [np.abs(estimate(p, n_pairs, s) - exact).max() for s in (4e-3, 2e-3, 1e-3)]
+    assert 1e-10 < errors[0] < 1e-4
+    np.testing.assert_allclose([errors[0] / errors[1], errors[1] / errors[2]], 4, rtol=0.05)
+
+
+def test_steps_give_the_gradient_of_the_smoothed_loss(enumerate_signs):
+    """A linear model with 0-1 loss: differences along each output, averaged over the other one."""
+    p = problem((2, 2), "relu", "zero_one", n_examples=40)
+    found, sigma = estimate(p, enumerate_signs(p), 0.5), 0.5
+    raw = p["network"].forward(p["theta"], p["X"])
+    delta = np.zeros((40, 2))
+    for k, unit in enumerate(np.eye(2)):
+        for sign in (1, -1):
+            for other in (1, -1):
+                moved = raw + sigma * (sign * unit + other * unit[::-1])
+                delta[:, k] += sign * LOSSES["zero_one"].values(moved, p["y"]) / (4 * sigma)
+    assert np.any(delta)
+    W, b = p["X"].T @ delta / 40, delta.mean(axis=0)
+    np.testing.assert_allclose(found, p["network"].pack([W], [b]), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "identity", "sign"])
+def test_even_losses_give_nothing(activation):
+    """Odd activations without inputs and intercepts: both halves are equal, bit for bit."""
+    p = problem((3, 6, 5, 2), activation, "squared_error", n_examples=BLOCK + 3)
+    coefs, intercepts = p["network"].unpack(p["theta"])
+    p["theta"] = p["network"].pack(coefs, [np.zeros_like(b) for b in intercepts])
+    p |= {"X": np.zeros_like(p["X"]), "y": np.zeros_like(p["y"])}
+    plus, minus = activation_losses(**p)
+    np.testing.assert_array_equal(plus, minus)
+    assert np.all(plus > 0)
+    assert not np.any(estimate(p, 3))
+
+
+def test_examples_of_weight_zero_change_nothing():
+    """Neither the estimate nor any loss depends on what they are."""
+    p = problem(n_examples=BLOCK + 9, weighted=True)
+    unused = np.arange(BLOCK + 9) % 4 == 0
+    p["sample_weight"][unused] = 0
+    changed = p | {
+        "X": np.where(unused[:, None], 7.0, p["X"]),
+        "y": np.where(unused, 2 - p["y"], p["y"]),
+    }
+    np.testing.assert_array_equal(activation_losses(**changed), activation_losses(**p))
+    np.testing.assert_array_equal(estimate(changed, 3), estimate(p, 3))
+    assert np.any(estimate(p, 3))
+
+
+def test_losses_are_told_as_pairs():
+    """Pair p of example i is number i P + p, and the mean is the weighted mean loss at sigma 0."""
+    p = problem(n_examples=10, weighted=True)
+    weight = p["sample_weight"] / p["sample_weight"].mean()
+    losses = generation_losses(generation_of(p, 3), "log_loss", p["y"], weight)
+    expected = activation_losses(**p | {"sample_weight": weight})
+    np.testing.assert_array_equal(losses.reshape(2, 10, 3), expected)
+    still = generation_losses(generation_of(p, 3, sigma=0.0), "log_loss", p["y"], weight)
+    whole = p["network"].gradient(p["theta"], p["X"], p["y"], weight, "log_loss")[0]
+    np.testing.assert_allclose(still.mean(), whole, rtol=1e-13)
+
+
+@needs_numba
+def test_estimates_are_unbiased():
+    """The keyed signs of all units, pairs and examples: the mean over keys is the gradient."""
+    p = problem((2, 3, 2), "identity", "squared_error", n_examples=3)
+    sampler = generation_of(p, 2).sampler
+    sample = []
+    for index in range(4000):
+        generation = Generation(p["theta"], sampler, 5, index, 6)
+        plus, minus = generation_losses(generation, "squared_error", p["y"], None)
+        sample.append(generation.gradient(plus - minus, 1.0, 6))
+    assert_mean(np.transpose(sample), gradient(p), detects=0.3)
+
+
+@needs_numba
+@pytest.mark.parametrize("activation", ["relu", "sign"])
+def test_networks_learn(activation):
+    """The exclusive or of two signs, which no linear model knows, with any activation."""
+    rng = np.random.default_rng(0)
+    X = rng.choice([-1.0, 1.0], (128, 2)).astype(np.float32)
+    y = (X[:, 0] != X[:, 1]).astype(int)
+    network, adam = Network((2, 16, 1), activation), Adam()
+    x = network.initial(rng).astype(np.float32)
+    state = adam.init(x)
+    for index in range(300):
+        generation = Generation(x, ActivationNoise(network, x, X, 4, 0.3), 0, index, 512)
+        plus, minus = generation_losses(generation, "log_loss", y, None)
+        x, state = adam.step(x, generation.gradient(plus - minus, 1.0, 512), state, 0.03)
+    assert np.mean(LOSSES["zero_one"].values(network.forward(x, X), y)) == 0
+
+
+# --- extremes ------------------------------------------------------------------------------------
+
+
+@needs_numba
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_what_is_not_finite_is_never_hidden(activation, loss, bad):
+    """With NaN in any parameter the loss is NaN; with an infinite one it is right or not finite."""
+    for n_outputs in (1, 3):
+        p = problem((3, 4, 2, n_outputs), activation, loss, n_pairs=2, seed=5)
+        for place in range(p["theta"].size):
+            theta = p["theta"].copy()
+            theta[place] = bad
+            broken = p | {"theta": theta}
+            losses = activation_losses(**broken)
+            if np.isnan(bad):
+                assert np.isnan(losses).all()
+            else:
+                with np.errstate(invalid="ignore", over="ignore"):
+                    expected = expected_losses(broken)
+                right = np.isfinite(losses)
+                np.testing.assert_allclose(losses[right], expected[right], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_center_that_is_not_finite_has_no_finite_estimate(dtype):
+    """Nor has an example that is not: sums of products pass NaN on."""
+    p = problem(dtype=dtype)
+    p["X"][3, 2] = np.nan
+    total = generation_of(p, 3).sampler.combine(np.ones(21), KEY, dtype)
+    assert np.isnan(p["network"].unpack(total)[0][0][2]).all()
+
+
+def test_no_examples_and_no_pairs():
+    p = problem()
+    none = p | {"words": p["words"][:0]}
+    assert activation_losses(**none).shape == (2, 7, 0)
+    none = p | {"X": p["X"][:0], "y": p["y"][:0], "words": p["words"][:, :0]}
+    assert activation_losses(**none).shape == (2, 0, 3)
+
+
+# --- a value among others ------------------------------------------------------------------------
+
+
+def test_executors_are_not_pickled():
+    p = problem()
+    with ThreadPoolExecutor(1) as pool:
+        sampler = generation_of(p, 3, executor=pool).sampler
+        copy = pickle.loads(pickle.dumps(sampler))
+    assert copy.executor is None
+    weights = np.ones(21)
+    expected = generation_of(p, 3).sampler.combine(weights, KEY, float)
+    np.testing.assert_array_equal(copy.combine(weights, KEY, float), expected)
+
+
+def test_other_scales():
+    """Sums grow with sigma, estimates of given weights shrink with it."""
+    sampler = generation_of(problem(), 3).sampler
+    weights = np.random.default_rng(0).normal(size=21)
+    double = sampler.with_sigma(2 * sampler.sigma)
+    assert double.n == sampler.n == 84
+    once, twice = (s.combine(weights, KEY, float) for s in (sampler, double))
+    np.testing.assert_array_equal(twice, 2 * once)
+
+
+def test_there_are_no_perturbed_weights():
+    generation = generation_of(problem(), 3)
+    with pytest.raises(TypeError, match="perturbs activations"):
+        generation.points()
+
+
+@pytest.mark.parametrize("loss", ["absolute", lambda y, raw, weight: 0.0])
+def test_a_loss_must_have_a_value_for_each_example(loss):
+    """A function of the user's has one for all of them."""
+    p = problem()
+    with pytest.raises(ValueError, match="each example by itself"):
+        generation_losses(generation_of(p, 3), loss, p["y"], None)
+
+
+def test_a_generation_must_fit():
+    p = problem()
+    noise_of = generation_of(p, 3).sampler
+    weights = LowRank(p["network"].shapes)
+    for center, sampler, n_pairs, error, message in (
+        (p["theta"], weights, 21, TypeError, "perturbed by ActivationNoise, not by LowRank"),
+        (p["theta"], noise_of, 20, ValueError, "20 pairs: expected 3 for each of 7 examples"),
+        (p["theta"] + 1, noise_of, 21, ValueError, "another center"),
+    ):
+        with pytest.raises(error, match=message):
+            generation_losses(Generation(center, sampler, *KEY, n_pairs), "log_loss", p["y"], None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"theta": np.zeros(84, np.int64)}, "dtype int64"),
+        ({"theta": np.zeros(83)}, "theta has shape"),
+        ({"words": np.zeros((3, 23), np.uint32)}, "words has shape"),
+        ({"words": np.zeros((3, 24), np.int64)}, "words has shape .* int64"),
+        ({"X": np.ones((7, 4))}, "X has shape"),
+        ({"X": np.ones((7, 5), np.float32)}, "X has shape .* float32"),
+        ({"y": np.zeros(6, int)}, "y has shape"),
+        ({"y": np.zeros((7, 3))}, "y has shape"),
+        ({"sample_weight": np.ones(6)}, "sample_weight has shape"),
+    ],
+)
+def test_what_does_not_fit_is_refused(change, message):
+    """Before the kernel, which would read beyond its arrays."""
+    with pytest.raises(ValueError, match=message):
+        activation_losses(**problem() | change)
+
+
+def test_sums_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="words has shape"):
+        activation_sums(np.zeros((3, 24), np.uint32), np.zeros((7, 2)), 1.0, float)
