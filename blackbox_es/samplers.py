@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any, Protocol
@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from blackbox_es import noise
 from blackbox_es._products import gram, mix, outer_sum
+from blackbox_es._threads import ALONE, Threads
 from blackbox_es.noise import Key, Range
 
 Array = npt.NDArray[Any]
@@ -132,6 +133,8 @@ class LowRank:
         One for each layer, the last one last.
     sigma : float
         Root mean squared length.
+    threads : Threads
+        Share the pairs of a sum; no result depends on them, and they are not pickled.
 
     Examples
     --------
@@ -141,6 +144,10 @@ class LowRank:
 
     shapes: tuple[tuple[int, int], ...]
     sigma: float = 1.0
+    threads: Threads = field(default=ALONE, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LowRank, (self.shapes, self.sigma)
 
     @property
     def n(self) -> int:
@@ -154,7 +161,7 @@ class LowRank:
 
     def with_sigma(self, sigma: float) -> LowRank:
         """The same distribution at another scale."""
-        return LowRank(self.shapes, sigma)
+        return replace(self, sigma=sigma)
 
     def factors(self, key: Key, pairs: Range, dtype: npt.DTypeLike) -> Array:
         """The signs of each pair in a row: (a, b, c) of each hidden layer, then (E, c)."""
@@ -186,15 +193,20 @@ class LowRank:
     ) -> Array:
         """``sum_p weights[p] d_p + coefs @ rows``, summed in float64 in the order of the pairs."""
         *hidden, last = self._columns()
-        total = np.zeros(self.n)
-        for start in range(0, weights.size, _PAIRS_AT_ONCE):
+
+        def moves(start: int) -> Array:
+            """The sum over some pairs, before scaling."""
             w = weights[start : start + _PAIRS_AT_ONCE]
             signs = self.factors(key, (start, start + w.size), np.float32)
             sums = mix(w[None], signs)[0]
             parts = []
             for a, b, c in hidden:
                 parts += [outer_sum(w, signs, a, b).ravel(), sums[c]]
-            total += np.concatenate([*parts, *(sums[part] for part in last)])
+            return np.concatenate([*parts, *(sums[part] for part in last)])
+
+        total = np.zeros(self.n)
+        for part in self.threads.map(moves, range(0, weights.size, _PAIRS_AT_ONCE)):
+            total += part
         total *= self.scale
         if offset is not None:
             coefs, rows = offset
@@ -202,7 +214,7 @@ class LowRank:
         return total.astype(dtype, copy=False)
 
 
-_PAIRS_AT_ONCE = 128  # their factors stay in cache; fixed, so that the sums keep their bits
+_PAIRS_AT_ONCE = 512  # bounds the memory for factors; fixed, so that the sums keep their bits
 
 
 def _outer(a: Array, b: Array) -> Array:

@@ -13,7 +13,7 @@ ROOT = Path(blackbox_es.__file__).parent
 
 # A module imports only from rows above its own, or from its own room.
 ROWS = [
-    {"_jit", "_config", "_points", "_progress", "_validation"},
+    {"_jit", "_config", "_points", "_progress", "_threads", "_validation"},
     {"noise", "shaping", "schedules", "diagnostics", "checkpoint", "_products"},
     {"samplers", "optimizers"},
     {"generation"},

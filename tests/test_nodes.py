@@ -1,7 +1,6 @@
 """Node perturbation, against each moved network by itself and against backpropagation."""
 
 import pickle
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blackbox_es import LowRank, _jit, noise
+from blackbox_es._threads import ALONE, Threads
 from blackbox_es.generation import Generation
 from blackbox_es.neural import kernels
 from blackbox_es.neural.kernels import BLOCK, CHUNK, activation_losses, activation_sums
@@ -46,10 +46,10 @@ def problem(
     }
 
 
-def generation_of(p, n_pairs, sigma=None, executor=None):
+def generation_of(p, n_pairs, sigma=None, threads=ALONE):
     """The generation whose losses are those of a problem."""
     sigma = p["step"] if sigma is None else sigma
-    sampler = ActivationNoise(p["network"], p["theta"], p["X"], n_pairs, sigma, executor)
+    sampler = ActivationNoise(p["network"], p["theta"], p["X"], n_pairs, sigma, threads)
     return Generation(p["theta"], sampler, *KEY, len(p["X"]) * n_pairs)
 
 
@@ -239,8 +239,8 @@ def test_a_loss_has_its_bits_whatever_else_is_computed(sizes, dtype):
 def test_threads_give_the_same_bits(sizes, dtype):
     """Losses and gradients, while other threads compute the same."""
     p = problem(sizes, dtype=dtype, n_examples=9 * BLOCK + 3, n_pairs=2)
-    with ThreadPoolExecutor(4) as pool:
-        serial, threaded = (generation_of(p, 2, executor=e) for e in (None, pool))
+    with Threads(4) as threads:
+        serial, threaded = (generation_of(p, 2, threads=t) for t in (ALONE, threads))
         losses = generation_losses(serial, "log_loss", p["y"], None)
         weights = losses[0] - losses[1]
         for _ in range(5):
@@ -499,12 +499,12 @@ def test_no_examples_and_no_pairs():
 # --- a value among others ------------------------------------------------------------------------
 
 
-def test_executors_are_not_pickled():
+def test_threads_are_not_pickled():
     p = problem()
-    with ThreadPoolExecutor(1) as pool:
-        sampler = generation_of(p, 3, executor=pool).sampler
+    with Threads(2) as threads:
+        sampler = generation_of(p, 3, threads=threads).sampler
         copy = pickle.loads(pickle.dumps(sampler))
-    assert copy.executor is None
+    assert copy.threads is ALONE
     weights = np.ones(21)
     expected = generation_of(p, 3).sampler.combine(weights, KEY, float)
     np.testing.assert_array_equal(copy.combine(weights, KEY, float), expected)

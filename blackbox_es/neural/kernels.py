@@ -22,7 +22,6 @@ also as fast.
 from __future__ import annotations
 
 import math
-from concurrent.futures import Executor
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -30,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es._jit import inline, jit
+from blackbox_es._threads import ALONE, Threads
 from blackbox_es.neural.network import Network
 
 Array = npt.NDArray[Any]
@@ -760,7 +760,7 @@ def activation_losses(
     X: Array,
     y: Array,
     sample_weight: Array | None,
-    executor: Executor | None = None,
+    threads: Threads = ALONE,
 ) -> Array:
     """Losses of each example by itself, with every unit of the network moved by ``+-step``.
 
@@ -781,8 +781,8 @@ def activation_losses(
     y : ndarray
         (M,) class indices, not checked, or (M, n_outputs). See `blackbox_es.neural.network.LOSSES`.
     sample_weight : ndarray of shape (M,) or None
-    executor : concurrent.futures.Executor or None
-        Whose threads take a few blocks of examples each.
+    threads : Threads
+        Take a few blocks of examples each.
 
     Returns
     -------
@@ -837,8 +837,7 @@ def activation_losses(
         last = min(first + _BLOCKS_PER_TASK, n_blocks)
         evaluate_nodes(task._replace(rows=rows, row_weights=np.empty(BLOCK)), first, last)
 
-    tasks = range(0, n_blocks, _BLOCKS_PER_TASK)
-    list(executor.map(evaluate_blocks, tasks) if executor else map(evaluate_blocks, tasks))
+    threads.map(evaluate_blocks, range(0, n_blocks, _BLOCKS_PER_TASK))
     return task.losses
 
 

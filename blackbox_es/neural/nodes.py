@@ -6,7 +6,6 @@ direction in the space of units tells more than one in the far larger space of w
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es import noise
+from blackbox_es._threads import ALONE, Threads
 from blackbox_es.generation import Generation
 from blackbox_es.neural.kernels import BLOCK, activation_losses, activation_sums
 from blackbox_es.neural.network import Network
@@ -59,8 +59,8 @@ class ActivationNoise:
         ``i P + p``.
     sigma : float
         How far each unit is moved.
-    executor : concurrent.futures.Executor or None
-        Whose threads share the examples; no result depends on it, and it is not pickled.
+    threads : Threads
+        Share the examples; no result depends on them, and they are not pickled.
 
     References
     ----------
@@ -91,7 +91,7 @@ class ActivationNoise:
     X: Array
     n_pairs: int
     sigma: float = 1.0
-    executor: Executor | None = field(default=None, repr=False)
+    threads: Threads = field(default=ALONE, repr=False)
 
     @property
     def n(self) -> int:
@@ -126,7 +126,7 @@ class ActivationNoise:
         Returns
         -------
         ndarray of shape (n_parameters,)
-            Products are those of the BLAS library, in pieces that do not depend on the executor.
+            Products are those of the BLAS library, in pieces that do not depend on the threads.
         """
         words, weights = self.words(key), weights.reshape(len(self.X), self.n_pairs)
 
@@ -137,8 +137,7 @@ class ActivationNoise:
             return self._outer(self.X[rows], sums)
 
         total = np.zeros(self.n, self.X.dtype)
-        starts = range(0, len(self.X), _EXAMPLES_PER_TASK)
-        for part in self.executor.map(piece, starts) if self.executor else map(piece, starts):
+        for part in self.threads.map(piece, range(0, len(self.X), _EXAMPLES_PER_TASK)):
             total += part
         return total.astype(dtype, copy=False)
 
@@ -158,7 +157,7 @@ class ActivationNoise:
         return total
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"executor": None}
+        return self.__dict__ | {"threads": ALONE}
 
 
 def generation_losses(
@@ -212,6 +211,6 @@ def generation_losses(
         sampler.X,
         y,
         sample_weight,
-        sampler.executor,
+        sampler.threads,
     )
     return losses.reshape(2, -1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from blackbox_es._threads import ALONE, Threads
 from blackbox_es._validation import as_value
 from blackbox_es.generation import Generation
 from blackbox_es.neural.examples import Examples, Pool
@@ -19,15 +20,16 @@ from blackbox_es.samplers import Guided, LowRank
 
 Array = npt.NDArray[Any]
 
-_PAIRS_PER_SLICE = 16  # pairs that see the same examples share their product with the weights
-_PAIRS_PER_TASK = 256  # a millisecond of work for a thread
+# Pairs that see the same examples share their product with the weights. More of them see fewer
+# examples, which adds at most PAIRS / n of the variance that an estimate has anyway.
+_LEAST_PAIRS, _MOST_PAIRS = 16, 64
 
 
 class NetworkObjective:
     """The mean loss of a network over examples, over a pool of them in each generation.
 
-    The pool is cut into slices of ``batch_size``. A pair sees one slice and every 16 pairs the same
-    one, so that more directions see more examples at no further cost. `Examples` says which.
+    The pool is cut into slices of ``batch_size``. A pair sees one slice, and 16 to 64 neighbouring
+    pairs the same one. `Examples` says which examples they are.
 
     Parameters
     ----------
@@ -43,8 +45,8 @@ class NetworkObjective:
     n_pairs : int
     first : int
         The generation with which the first epoch begins.
-    executor : concurrent.futures.Executor or None
-        Whose threads evaluate ranges of pairs; values do not depend on it.
+    threads : Threads
+        Evaluate ranges of pairs; values do not depend on them.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class NetworkObjective:
         batch_size: int,
         n_pairs: int,
         first: int = 0,
-        executor: Executor | None = None,
+        threads: Threads = ALONE,
     ) -> None:
         self.network, self.loss = network, loss
         # Numba compiles again for read-only arrays: copy those.
@@ -66,8 +68,9 @@ class NetworkObjective:
         self.X, self.y = _writeable(X), _writeable(y)
         self.sample_weight = None if sample_weight is None else _writeable(sample_weight)
         self.batch_size = min(batch_size, len(X))
-        self.executor = executor
-        n_slices = max(1, min(n_pairs // _PAIRS_PER_SLICE, len(X) // self.batch_size))
+        self.threads = threads
+        per_slice = min(max(_LEAST_PAIRS, network.n_parameters // 64 // 16 * 16), _MOST_PAIRS)
+        n_slices = max(1, min(n_pairs // per_slice, len(X) // self.batch_size))
         self.examples = Examples(len(X), n_slices * self.batch_size, sample_weight, first)
         # Pairs of one slice are neighbours, as the kernel likes them.
         self._starts = np.arange(n_pairs) * n_slices // n_pairs * self.batch_size
@@ -76,19 +79,21 @@ class NetworkObjective:
         """Mean losses of all pairs, each over its slice: shape (2, n_pairs)."""
         pool = self.examples.pool(generation.key)
         X, y = self.X[pool.rows], self.y[pool.rows]
-        tasks = [
-            (first, min(first + _PAIRS_PER_TASK, generation.n_pairs))
-            for first in range(0, generation.n_pairs, _PAIRS_PER_TASK)
-        ]
 
         def evaluate(pairs: Range) -> tuple[Array, Array]:
             return self._losses(generation, pairs, X, y, pool)
 
-        run = self.executor.map if self.executor else map
-        values, squares = zip(*run(evaluate, tasks), strict=True)
+        values, squares = zip(*self.threads.map(evaluate, self._tasks()), strict=True)
         if len(X) < len(self.X) and not callable(self.loss):
             self.examples.learn(pool.rows, sum(squares) / generation.sampler.sigma**2)
         return np.concatenate(values, axis=1)
+
+    def _tasks(self) -> Iterator[Range]:
+        """Ranges of pairs, one for each thread; pairs of a slice, whose squares add, together."""
+        n_pairs, n_slices = self._starts.size, self.examples.pool_size // self.batch_size
+        n_units = n_slices if n_slices > 1 else n_pairs
+        cuts = np.arange(self.threads.n + 1) * n_units // self.threads.n  # -(-a // b) rounds up
+        yield from pairwise(np.unique(-(-cuts * n_pairs // n_units)).tolist())
 
     def __call__(self, theta: Array) -> float:
         """The mean loss over all examples."""

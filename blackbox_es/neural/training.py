@@ -6,7 +6,6 @@ import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
@@ -20,6 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from threadpoolctl import threadpool_limits
 
 from blackbox_es._progress import ProgressBar
+from blackbox_es._threads import Threads
 from blackbox_es._validation import (
     as_seed,
     check_between,
@@ -275,8 +275,7 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
         with ExitStack() as stack:
             # Small products only: threads of the kernels are ours, those of BLAS would fight them.
             stack.enter_context(threadpool_limits(1, user_api="blas"))
-            n_threads = effective_n_jobs(self.n_jobs)
-            pool = stack.enter_context(ThreadPoolExecutor(n_threads)) if n_threads > 1 else None
+            threads = stack.enter_context(Threads(effective_n_jobs(self.n_jobs)))
             objective = NetworkObjective(
                 self._network,
                 self._user_loss if callable(self.loss) else self.loss or self._losses[0],
@@ -286,8 +285,9 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
                 batch_size=self._batch_size(len(X)),
                 n_pairs=int(es.n_pairs),
                 first=es.n_iter_,
-                executor=pool,
+                threads=threads,
             )
+            es._base = LowRank(self._network.shapes, threads=threads)
             evaluator = stack.enter_context(es._evaluator(objective))
             bar = stack.enter_context(ProgressBar(self.verbose, max_iter))
             epoch = max(_GENERATIONS_PER_EPOCH, objective.examples.pools_per_epoch)
@@ -307,6 +307,7 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
                     if i % epoch:  # judge what came after the last whole epoch
                         self._judge(i % epoch, validation)
                     break
+        es._base = LowRank(self._network.shapes)  # the threads are gone
         self._adopt(self._best if self.validation_scores_ else es.x_)
 
     def _batch_size(self, n_samples: int) -> int:

@@ -20,13 +20,12 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from itertools import count
 
 import numpy as np
 from population import (
     BATCH,
     OUTPUTS,
-    PAIRS_PER_SLICE,
     exponentials,
     multiply_adds,
     population,
@@ -35,6 +34,7 @@ from population import (
 from threadpoolctl import threadpool_limits
 from timing import cores, header, in_turns, sgemm, sgemm_gflops
 
+from blackbox_es._threads import Threads
 from blackbox_es.generation import Generation
 from blackbox_es.neural.kernels import population_losses
 from blackbox_es.neural.network import Network
@@ -106,22 +106,28 @@ def print_network(network: Network, n_pairs: int, turns: int, rates: tuple[float
     )
 
 
-def generation_of(network: Network, n_pairs: int, threads: Executor) -> Callable[[], object]:
-    """What the estimators do for the values of a generation: signs and losses, in these threads."""
+def generation_of(network: Network, n_pairs: int, threads: Threads) -> Callable[[], object]:
+    """What the estimators do for a generation: draw examples, signs, losses, gradient."""
     rng = np.random.default_rng(0)
-    n_samples = n_pairs // PAIRS_PER_SLICE * BATCH
+    n_samples = 60_000
     X = rng.standard_normal((n_samples, network.layer_sizes[0]), dtype=np.float32)
     y = rng.integers(0, OUTPUTS, n_samples)
-    common = {"batch_size": BATCH, "n_pairs": n_pairs, "executor": threads}
+    common = {"batch_size": BATCH, "n_pairs": n_pairs, "threads": threads}
     objective = NetworkObjective(network, "log_loss", X, y, None, **common)
-    theta, sampler = network.initial(rng).astype(np.float32), LowRank(network.shapes)
-    generation = Generation(theta, sampler, seed=0, index=0, n_pairs=n_pairs)
-    return lambda: objective.evaluate_generation(generation)
+    theta = network.initial(rng).astype(np.float32)
+    sampler, index = LowRank(network.shapes, threads=threads), count()
+
+    def generation() -> None:
+        of_now = Generation(theta, sampler, seed=0, index=next(index), n_pairs=n_pairs)
+        plus, minus = objective.evaluate_generation(of_now)
+        of_now.gradient(plus - minus, beta=1.0, n_valid=n_pairs)
+
+    return generation
 
 
 def print_speedup(network: Network, n_pairs: int, turns: int) -> None:
     """Print what a second thread gives to a whole generation."""
-    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(2) as two:
+    with Threads(1) as one, Threads(2) as two:
         functions = [generation_of(network, n_pairs, threads) for threads in (one, two)]
         in_turns(functions, 2)  # compiles
         single, double = in_turns(functions, turns)
@@ -144,7 +150,7 @@ def main() -> None:
     for network in networks:
         print_network(network, arguments.pairs, arguments.turns, rates)
     if cores() > 1:
-        print("\na whole generation on one thread, making the signs included")
+        print("\na whole generation: examples drawn, signs, losses, gradient")
         for network in networks:
             print_speedup(network, arguments.pairs, arguments.turns)
 
