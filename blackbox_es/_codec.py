@@ -154,5 +154,6 @@ def decode(value: Any, arrays: dict[str, Array]) -> Any:
 
 def _fields(value: Any) -> dict[str, Any]:
     if isinstance(value, _VALUES):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+        # what is not compared, such as threads, makes no difference
+        return {field.name: getattr(value, field.name) for field in fields(value) if field.compare}
     return dict(value.get_params(deep=False))

@@ -24,6 +24,9 @@ class Threads:
         if self._others is not None:
             self._others.shutdown(cancel_futures=True)
 
+    def __reduce__(self) -> tuple[Callable[[], Threads], tuple[()]]:
+        return _alone, ()  # elsewhere there is only a caller
+
     def map(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> list[Result]:
         """``[function(task) for task in tasks]``.
 
@@ -43,4 +46,8 @@ class Threads:
         return [results[-1], *others]
 
 
-ALONE = Threads(1)  # the caller's own
+ALONE = Threads(1)
+
+
+def _alone() -> Threads:
+    return ALONE

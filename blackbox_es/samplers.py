@@ -146,9 +146,6 @@ class LowRank:
     sigma: float = 1.0
     threads: Threads = field(default=ALONE, repr=False, compare=False)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return LowRank, (self.shapes, self.sigma)
-
     @property
     def n(self) -> int:
         """Number of weights and intercepts."""

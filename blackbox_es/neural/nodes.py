@@ -156,9 +156,6 @@ class ActivationNoise:
             np.sum(g, axis=0, out=b)
         return total
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"threads": ALONE}
-
 
 def generation_losses(
     generation: Generation, loss: str, y: Array, sample_weight: Array | None
