@@ -34,16 +34,24 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
         None is the log loss. A function is called as ``loss(y_true, y_prob)``, with
         ``sample_weight=`` if weights are given to `fit`, of the labels and the probabilities, shape
         (n_examples, n_classes); from several threads at once if ``n_jobs`` says so.
-    sigma : float or schedule
-        Standard deviation of the perturbation of each weight. (``sqrt(n)`` times this is the sigma
-        of the strategies, which is the length of a direction.)
-    n_pairs : int
-        Antithetic pairs per generation.
+    perturb : {"weights", "activations"}
+        "activations" moves the units of the network instead, with signs of each example and pair
+        its own, and differentiates only the linear map of each layer (node perturbation, see
+        `blackbox_es.neural.nodes`). The variance grows with the number of units instead of weights,
+        so it takes far fewer evaluations, but it needs a loss by name and has no guide.
+    sigma : float, schedule or None
+        Standard deviation of the perturbation of each weight, or of each unit; None is 0.01, or
+        0.1. (For weights, ``sqrt(n)`` times this is the sigma of the strategies, which is the
+        length of a direction.)
+    n_pairs : int or None
+        Antithetic pairs per generation, or per example with ``perturb="activations"``; None is 128,
+        or 64.
     batch_size : int, "auto" or None
-        Examples per pair. "auto" is 64, or all up to 256 samples; None is all.
+        Examples per pair, or per generation with ``perturb="activations"``. "auto" is 64, or 128;
+        with up to 256 samples it is all of them, as is None.
     guide : {None, "backprop", "previous"}
         The surrogate gradient: none; backpropagation of the log loss (straight through steps and
-        signs); the last estimate.
+        signs); the last estimate. For ``perturb="weights"`` only.
     guide_alpha : float in [0, 1]
         Share of the variance outside the guides.
     n_guides : int

@@ -6,6 +6,7 @@ direction in the space of units tells more than one in the far larger space of w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
@@ -17,7 +18,10 @@ from blackbox_es._threads import ALONE, Threads
 from blackbox_es.generation import Generation
 from blackbox_es.neural.kernels import BLOCK, activation_losses, activation_sums
 from blackbox_es.neural.network import Network
+from blackbox_es.neural.objective import NetworkObjective
 from blackbox_es.noise import Key, Range
+from blackbox_es.samplers import Base, Sampler
+from blackbox_es.strategies.vanilla import VanillaES
 
 Array = npt.NDArray[Any]
 
@@ -158,7 +162,7 @@ class ActivationNoise:
 
 
 def generation_losses(
-    generation: Generation, loss: str, y: Array, sample_weight: Array | None
+    generation: Generation, loss: Any, y: Array, sample_weight: Array | None
 ) -> Array:
     """Losses of each example by itself, at both halves of each of its pairs.
 
@@ -211,3 +215,45 @@ def generation_losses(
         sampler.threads,
     )
     return losses.reshape(2, -1)
+
+
+class ActivationObjective(NetworkObjective):
+    """The mean loss of a network over a batch of examples, whose activations are perturbed.
+
+    Parameters are those of `NetworkObjective`, but for ``n_pairs``, which are pairs per example: a
+    generation has ``batch_size`` times as many, and its sampler is `noise`.
+    """
+
+    def __init__(self, *data: Any, n_pairs: int, **options: Any) -> None:
+        super().__init__(*data, n_pairs=1, **options)
+        self.n_pairs, self.examples_per_loss = n_pairs, 1
+
+    def noise(self, center: Array, sigma: float, key: Key) -> ActivationNoise:
+        """The sampler of a generation: noise for the examples drawn for it."""
+        X = self.X[self.examples.pool(key).rows]
+        return ActivationNoise(self.network, center, X, self.n_pairs, sigma, self.threads)
+
+    def evaluate_generation(self, generation: Generation) -> Array:
+        """The loss of each example at each of its pairs: shape (2, batch_size n_pairs)."""
+        rows, weight = self.examples.pool(generation.key)
+        losses = generation_losses(generation, self.loss, self.y[rows], weight)
+        differences = (losses[0] - losses[1]).reshape(-1, self.n_pairs)
+        if weight is not None:
+            differences /= weight[:, None]
+        if len(differences) < len(self.X):
+            squares = np.einsum("ip,ip->i", differences, differences)
+            self.examples.learn(rows, squares / generation.sampler.sigma**2)
+        return losses
+
+
+class ActivationES(VanillaES):
+    """Descent along the estimates of `ActivationNoise`; `noise` makes that of a generation."""
+
+    pairs_per_example: int
+    noise: Callable[[Array, float, Key], ActivationNoise]
+
+    def _sampler(self, base: Base, surrogate: Any) -> Sampler:
+        return self.noise(self.x_, base.sigma, (self._seed, self.n_iter_))
+
+    def _stalled(self, generation: Generation, weights: Array) -> None:
+        """Never: the losses of one batch may well be all zero, and no point can be looked at."""

@@ -69,7 +69,8 @@ class NetworkObjective:
         self.sample_weight = None if sample_weight is None else _writeable(sample_weight)
         self.batch_size = min(batch_size, len(X))
         self.threads = threads
-        per_slice = min(max(_LEAST_PAIRS, network.n_parameters // 64 // 16 * 16), _MOST_PAIRS)
+        self.examples_per_loss = self.batch_size
+        per_slice = min(max(_LEAST_PAIRS, network.n_parameters // 1024 * 16), _MOST_PAIRS)
         n_slices = max(1, min(n_pairs // per_slice, len(X) // self.batch_size))
         self.examples = Examples(len(X), n_slices * self.batch_size, sample_weight, first)
         # Pairs of one slice are neighbours, as the kernel likes them.

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from blackbox_es._validation import (
     check_positive,
 )
 from blackbox_es.neural.network import ACTIVATIONS, Network
+from blackbox_es.neural.nodes import ActivationES, ActivationObjective
 from blackbox_es.neural.objective import NetworkObjective
 from blackbox_es.neural.penalty import Penalized
 from blackbox_es.optimizers import Optimizer
@@ -39,8 +40,18 @@ from blackbox_es.strategy import EvolutionStrategy
 Array = npt.NDArray[Any]
 
 _FULL_BATCH = 256  # with no more examples than this, every pair sees all of them
-_BATCH = 64  # examples per pair otherwise: one block of the kernel
 _GENERATIONS_PER_EPOCH = 10  # at least: one pass over few examples says little about progress
+
+
+class Usual(NamedTuple):
+    """Defaults."""
+
+    sigma: float
+    n_pairs: int
+    batch_size: int  # a block of the kernel, or two
+
+
+_PERTURBED = {"weights": Usual(0.01, 128, 64), "activations": Usual(0.1, 64, 128)}
 
 
 class ESMLP(BaseEstimator):  # type: ignore[misc]
@@ -56,8 +67,9 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
         activation: str = "relu",
         *,
         loss: str | Callable[..., Any] | None = None,
-        sigma: float | Schedule = 0.01,
-        n_pairs: int = 128,
+        perturb: str = "weights",
+        sigma: float | Schedule | None = None,
+        n_pairs: int | None = None,
         batch_size: int | str | None = "auto",
         guide: str | None = None,
         guide_alpha: float = 0.9,
@@ -81,6 +93,7 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.loss = loss
+        self.perturb = perturb
         self.sigma = sigma
         self.n_pairs = n_pairs
         self.batch_size = batch_size
@@ -186,7 +199,21 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
         check_choice("activation", self.activation, ACTIVATIONS)
         if not callable(self.loss):
             check_choice("loss", self.loss, (None, *self._losses))
+        check_choice("perturb", self.perturb, tuple(_PERTURBED))
+        if self.sigma is not None and not callable(self.sigma):
+            check_positive("sigma", self.sigma, also=", a schedule or None")
+        check_count("n_pairs", self.n_pairs, optional=True)
         check_choice("guide", self.guide, (None, "backprop", "previous"))
+        if self.perturb == "activations" and self.guide is not None:
+            raise ValueError(
+                f"guide={self.guide!r} guides a search among weights: set perturb='weights', or "
+                "guide=None"
+            )
+        if self.perturb == "activations" and callable(self.loss):
+            raise ValueError(
+                "perturb='activations' needs the loss of each example by itself, which a function "
+                f"does not tell: take one of {', '.join(self._losses)}, or perturb='weights'"
+            )
         check_choice("learning_rate", self.learning_rate, ("linear", "constant"))
         check_positive("learning_rate_init", self.learning_rate_init)
         check_count("max_iter", self.max_iter)
@@ -235,22 +262,28 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
             theta = network.initial(np.random.default_rng(seed))
         penalty = self.alpha / (len(X) if weight is None else float(weight.sum()))
         rate = float(self.learning_rate_init)
+        usual = _PERTURBED[self.perturb]
+        sigma = usual.sigma if self.sigma is None else self.sigma
         common: dict[str, Any] = {
-            "sigma": _total(self.sigma, n),
-            "n_pairs": self.n_pairs,
+            "n_pairs": usual.n_pairs if self.n_pairs is None else self.n_pairs,
             "optimizer": Penalized(self.optimizer, network.is_weight() * penalty),
             "learning_rate": Linear(rate, 0.0, max_iter)
             if max_iter and self.learning_rate == "linear"
             else rate,
             "shaping": self.shaping,
-            "sampler": LowRank(network.shapes),
             "max_iter": 2**62,  # the estimator counts
             "random_state": seed,
         }
-        if self.guide is None:
-            es: EvolutionStrategy = VanillaES(beta=float(n), **common)
+        es: EvolutionStrategy
+        if self.perturb == "activations":
+            es = ActivationES(beta=1.0, sigma=sigma, **common)
+            es.pairs_per_example = int(es.n_pairs)
         else:
-            es = GuidedES(alpha=self.guide_alpha, n_guides=self.n_guides, **common)
+            common |= {"sigma": _total(sigma, n), "sampler": LowRank(network.shapes)}
+            if self.guide is None:
+                es = VanillaES(beta=float(n), **common)
+            else:
+                es = GuidedES(alpha=self.guide_alpha, n_guides=self.n_guides, **common)
         es.start(theta.astype(X.dtype))
         self._network, self._es = network, es  # nothing has changed if a parameter was bad
         self._es._warned.add("surrogate")  # the guide is ours, and it may be zero on a plateau
@@ -276,18 +309,7 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
             # Small products only: threads of the kernels are ours, those of BLAS would fight them.
             stack.enter_context(threadpool_limits(1, user_api="blas"))
             threads = stack.enter_context(Threads(effective_n_jobs(self.n_jobs)))
-            objective = NetworkObjective(
-                self._network,
-                self._user_loss if callable(self.loss) else self.loss or self._losses[0],
-                X,
-                y,
-                weight,
-                batch_size=self._batch_size(len(X)),
-                n_pairs=int(es.n_pairs),
-                first=es.n_iter_,
-                threads=threads,
-            )
-            es._base = LowRank(self._network.shapes, threads=threads)
+            objective = self._objective(X, y, weight, threads)
             evaluator = stack.enter_context(es._evaluator(objective))
             bar = stack.enter_context(ProgressBar(self.verbose, max_iter))
             epoch = max(_GENERATIONS_PER_EPOCH, objective.examples.pools_per_epoch)
@@ -307,13 +329,32 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
                     if i % epoch:  # judge what came after the last whole epoch
                         self._judge(i % epoch, validation)
                     break
-        es._base = LowRank(self._network.shapes)  # the threads are gone
+        es._best = None  # which would keep examples, and pickle them
+        vars(es).pop("noise", None)
         self._adopt(self._best if self.validation_scores_ else es.x_)
+
+    def _objective(
+        self, X: Array, y: Array, weight: Array | None, threads: Threads
+    ) -> NetworkObjective:
+        """What the strategy minimises; the strategy is told where to find its noise."""
+        es, loss = self._es, self._user_loss if callable(self.loss) else self.loss
+        data = self._network, loss or self._losses[0], X, y, weight
+        options: dict[str, Any] = {
+            "batch_size": self._batch_size(len(X)),
+            "first": es.n_iter_,
+            "threads": threads,
+        }
+        if not isinstance(es, ActivationES):
+            es._base = LowRank(self._network.shapes, threads=threads)
+            return NetworkObjective(*data, n_pairs=int(es.n_pairs), **options)
+        objective = ActivationObjective(*data, n_pairs=es.pairs_per_example, **options)
+        es.noise, es.n_pairs = objective.noise, objective.n_pairs * objective.batch_size
+        return objective
 
     def _batch_size(self, n_samples: int) -> int:
         if self.batch_size == "auto":
-            return n_samples if n_samples <= _FULL_BATCH else _BATCH
-        return n_samples if self.batch_size is None else int(self.batch_size)
+            return n_samples if n_samples <= _FULL_BATCH else _PERTURBED[self.perturb].batch_size
+        return n_samples if self.batch_size is None else min(int(self.batch_size), n_samples)
 
     def _surrogate(self, objective: NetworkObjective) -> Array | None:
         """The guide: the gradient of the smooth loss, or the last estimate."""
@@ -328,7 +369,7 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
         self.n_iter_ += 1
         self.t_ += objective.examples.pool_size
         self.n_evaluations_ += 2 * self._es.n_pairs
-        self.n_example_forwards_ += 2 * self._es.n_pairs * objective.batch_size
+        self.n_example_forwards_ += 2 * self._es.n_pairs * objective.examples_per_loss
 
     def _judge(self, epoch: int, validation: list[Array] | None) -> bool:
         """Whether the last epoch was better than all before it by more than ``tol``."""
