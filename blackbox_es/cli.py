@@ -7,8 +7,9 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,21 +78,8 @@ _PROBE = 20  # generations timed to find how many fit into the budget
 _SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
 
 
-class _Settings(NamedTuple):
-    """Found on the last 10,000 training digits: see tests/benchmarks/search.py."""
-
-    hidden: tuple[int, ...]
-    n_pairs: int
-    walk: float  # learning rate times the square root of generations: how far noise alone leads
-
-
-_WEIGHTS = _Settings((64,), 1024, 0.75)
-_SETTINGS = {
-    ("mnist", "weights"): _WEIGHTS,
-    ("mnist", "activations"): _Settings((256,), 64, 0.2),
-    ("digits", "weights"): _WEIGHTS._replace(n_pairs=256, walk=0.3),
-    ("digits", "activations"): _Settings((64,), 64, 0.2),
-}
+_PAIRS = {("mnist", "weights"): 1024, ("digits", "weights"): 256}  # 64 for each digit otherwise
+_HIDDEN = {"weights": (64,), "activations": (256,)}
 
 
 def _add_mnist(commands: Any) -> None:
@@ -137,12 +125,11 @@ def _mnist(arguments: argparse.Namespace) -> None:
     train, test = _digits(arguments)
     print(f"{arguments.dataset}: {len(train[0]):,} digits to train on, {len(test[0]):,} to test")
     begun = time.perf_counter()
-    settings = _SETTINGS[arguments.dataset, arguments.perturb]
-    hidden = tuple(arguments.hidden or settings.hidden)
+    hidden = tuple(arguments.hidden or _HIDDEN[arguments.perturb])
     model = blackbox_es.ESMLPClassifier(
         hidden,
         perturb=arguments.perturb,
-        n_pairs=settings.n_pairs,
+        n_pairs=_PAIRS.get((arguments.dataset, arguments.perturb), 64),
         n_jobs=arguments.n_jobs,
         random_state=arguments.seed,
         n_iter_no_change=2**31,
@@ -156,12 +143,13 @@ def _mnist(arguments: argparse.Namespace) -> None:
         "timing a few generations; the first time, they are compiled, which takes a little longer"
     )
     n_iter = _affordable(model, features, labels, arguments.budget - spent)
-    model.set_params(max_iter=n_iter, learning_rate_init=_rate(settings.walk, n_iter))
+    sizes = (features.shape[1], *hidden, len(np.unique(labels)))
+    rate = _rate(arguments.perturb, sizes, n_iter)
+    model.set_params(max_iter=n_iter, learning_rate_init=rate)
     begun = time.perf_counter()
     model.set_params(verbose=1).fit(features, labels)
     seconds = spent + time.perf_counter() - begun
     accuracy = make_pipeline(front, model).score(*test)
-    sizes = (features.shape[1], *hidden, model.n_outputs_)
     pairs = f"{model.n_pairs:,} antithetic pairs" + (
         " for each of 128 digits" if arguments.perturb == "activations" else ""
     )
@@ -177,9 +165,15 @@ def _mnist(arguments: argparse.Namespace) -> None:
     _draw(arguments.out, _loss_curve(model), title, "example-forwards", "training loss")
 
 
-def _rate(walk: float, n_iter: int) -> float:
-    """The more generations, the smaller steps: noise alone leads ``rate sqrt(n_iter)`` far."""
-    return min(0.02, walk / math.sqrt(n_iter))
+def _rate(perturb: str, sizes: tuple[int, ...], n_iter: int) -> float:
+    """The more generations, the smaller steps: noise alone leads ``rate sqrt(n_iter)`` far.
+
+    How far it may was found on the last 10,000 training digits: the less, the more weights there
+    are to be led astray; see tests/benchmarks/search.py.
+    """
+    n_weights = sum(m * n for m, n in pairwise(sizes))
+    far = 0.2 if perturb == "activations" else 10.0 / n_weights ** (1 / 3)
+    return min(0.02, far / math.sqrt(n_iter))
 
 
 def _front(arguments: argparse.Namespace) -> Any:

@@ -1,0 +1,147 @@
+"""The search for the defaults of the estimators: one setting at a time is moved from its default.
+
+Run it with nothing else running, on one core::
+
+    taskset -c 0 python tests/benchmarks/search.py                     # small data, 15 minutes
+    taskset -c 0 python tests/benchmarks/search.py --mnist             # an hour
+
+Scores (accuracy or R^2) are those of a validation part; a test part never comes in. Small data are
+scikit-learn's digits, breast cancer, wine and diabetes and Friedman's first function, standardised;
+a quarter is the validation part, and the score is the median over seeds of split, network and
+search. Of MNIST the last 10,000 training digits are the validation part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sklearn import datasets
+from sklearn.decomposition import PCA
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+from timing import header, seconds
+
+from blackbox_es import ESMLPClassifier, ESMLPRegressor
+
+SMALL: dict[str, Callable[[], Any]] = {
+    "digits": partial(datasets.load_digits, return_X_y=True),
+    "cancer": partial(datasets.load_breast_cancer, return_X_y=True),
+    "wine": partial(datasets.load_wine, return_X_y=True),
+    "diabetes": partial(datasets.load_diabetes, return_X_y=True),
+    "friedman": partial(datasets.make_friedman1, 4000, 8, noise=1.0, random_state=0),
+}
+VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
+    "weights": {
+        "sigma": (0.001, 0.003, 0.03, 0.1),
+        "n_pairs": (32, 64, 256, 512),
+        "batch_size": (16, 32, 128, 256),
+        "learning_rate_init": (0.0025, 0.005, 0.02, 0.04),
+        "learning_rate": ("constant",),
+        "optimizer": ("clipup", "sgd"),
+        "hidden_layer_sizes": ((32,), (128,), (32, 32)),
+    },
+    "activations": {
+        "sigma": (0.01, 0.03, 0.3, 1.0),
+        "n_pairs": (8, 16, 32, 128),
+        "batch_size": (32, 64, 256),
+        "learning_rate_init": (0.0025, 0.005, 0.02, 0.04),
+        "learning_rate": ("constant",),
+    },
+}
+MNIST: dict[str, list[dict[str, Any]]] = {
+    "weights, PCA(48)": [
+        {"max_iter": n, "learning_rate_init": rate, **size}
+        for n, rate in ((1500, 0.01), (1500, 0.02), (1500, 0.03), (4000, 0.01), (4000, 0.02))
+        for size in ({"hidden_layer_sizes": (64,)}, {"hidden_layer_sizes": (128,)})
+    ],
+    "activations, pixels": [
+        {"max_iter": 3000, "learning_rate_init": rate, "hidden_layer_sizes": size}
+        for rate in (0.002, 0.004, 0.008)
+        for size in ((128,), (256,))
+    ],
+}
+
+
+def candidates(values: dict[str, tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+    """The defaults, then each setting moved alone."""
+    yield {}
+    for name, others in values.items():
+        yield from ({name: value} for value in others)
+
+
+def score(load: Callable[[], Any], settings: dict[str, Any], seed: int) -> float:
+    """The score on a validation part, with scaled features and targets."""
+    X, y = load()
+    classes = np.issubdtype(np.asarray(y).dtype, np.integer)
+    parts = train_test_split(X, y, random_state=seed, stratify=y if classes else None)
+    X_train, X_valid, y_train, y_valid = parts
+    scaler = StandardScaler().fit(X_train)
+    if not classes:
+        mean, std = y_train.mean(), y_train.std()
+        y_train, y_valid = (y_train - mean) / std, (y_valid - mean) / std
+    model = (ESMLPClassifier if classes else ESMLPRegressor)(random_state=seed, **settings)
+    model.fit(scaler.transform(X_train).astype(np.float32), y_train)
+    return float(model.score(scaler.transform(X_valid).astype(np.float32), y_valid))
+
+
+def print_small(perturb: str, n_seeds: int) -> None:
+    """Print a row for each candidate, a column for each set of data."""
+    print(f"\nperturb={perturb!r:32}" + "".join(f"{name:>10}" for name in SMALL) + "      mean")
+    for settings in candidates(VALUES[perturb]):
+        scores = [
+            statistics.median(
+                score(load, {"perturb": perturb, **settings}, seed) for seed in range(n_seeds)
+            )
+            for load in SMALL.values()
+        ]
+        name = ", ".join(f"{key}={value!r}" for key, value in settings.items()) or "defaults"
+        print(f"{name:40}" + "".join(f"{value:10.4f}" for value in (*scores, np.mean(scores))))
+
+
+def print_mnist() -> None:
+    """Print a row for each candidate."""
+    from blackbox_es.datasets import fetch_mnist
+
+    X, y = fetch_mnist(return_X_y=True, subset="train")
+    X = X.astype(np.float32) / np.float32(255)
+    pixels = X - X[:50_000].mean(axis=0)
+    features = {"weights": PCA(48, random_state=0).fit(X[:50_000]).transform(X)}
+    features["activations"] = pixels
+    for name, settings in MNIST.items():
+        perturb = name.partition(",")[0]
+        data = features[perturb]
+        for one in settings:
+            pairs = {"n_pairs": 1024} if perturb == "weights" else {}
+            model = ESMLPClassifier(
+                perturb=perturb, n_iter_no_change=2**31, random_state=0, **pairs, **one
+            )
+            time = seconds(lambda model=model, data=data: model.fit(data[:50_000], y[:50_000]))
+            accuracy = model.score(data[50_000:], y[50_000:])
+            print(
+                f"{name:20} {one!s:90} {accuracy:.4f} {model.n_example_forwards_:.1e} {time:6.1f} s"
+            )
+
+
+def main() -> None:
+    """Print the tables asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--mnist", action="store_true", help="MNIST instead of small data")
+    parser.add_argument("--seeds", type=int, default=3, help="for small data (3)")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    print(header("scikit-learn"))
+    if arguments.mnist:
+        print_mnist()
+        return
+    for perturb in VALUES:
+        print_small(perturb, arguments.seeds)
+
+
+if __name__ == "__main__":
+    main()
