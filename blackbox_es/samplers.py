@@ -164,6 +164,10 @@ class LowRank:
         """The signs of each pair in a row: (a, b, c) of each hidden layer, then (E, c)."""
         return noise.signs(key, pairs, self._columns()[-1][-1].stop, dtype)
 
+    def words(self, key: Key, pairs: Range) -> Array:
+        """The same signs, 32 to a word: see `noise.sign_words`."""
+        return noise.sign_words(key, pairs, -(-self._columns()[-1][-1].stop // 32))
+
     def _columns(self) -> list[tuple[slice, ...]]:
         """Where the factors of each layer are: (a, b, c) for hidden layers, (E, c) for the last."""
         *hidden, (fan_in, fan_out) = self.shapes

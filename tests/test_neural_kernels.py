@@ -39,7 +39,7 @@ def random_population(
         "loss": loss,
         "theta": network.initial(rng).astype(dtype),
         "scale": 0.125,
-        "signs": rng.choice([-1, 1], (n_pairs, network.n_factors)).astype(dtype),
+        "words": words_of(rng.choice([-1, 1], (n_pairs, network.n_factors))),
         "coefs": rng.normal(size=(n_pairs, k)).astype(dtype),
         "subspace": (0.1 * rng.normal(size=(k, n))).astype(dtype),
         "X": rng.normal(size=(n_examples, sizes[0])).astype(dtype),
@@ -52,6 +52,21 @@ def random_population(
     }
 
 
+def words_of(signs):
+    """32 signs to a word, lowest bit first: 1 is +1, 0 is -1, and what is left over is random."""
+    n_pairs, n = signs.shape
+    bits = np.random.default_rng(n).integers(0, 2, (n_pairs, -(-n // 32) * 32), np.uint64)
+    bits[:, :n] = signs > 0
+    bits = bits.reshape(n_pairs, -1, 32)
+    return (bits << np.arange(32, dtype=np.uint64)).sum(axis=2).astype(np.uint32)
+
+
+def signs_of(network, words):
+    """The signs of words: shape (n_pairs, n_factors)."""
+    bits = (words[:, :, None] >> np.arange(32, dtype=np.uint32)) & 1
+    return (2.0 * bits - 1).reshape(len(words), -1)[:, : network.n_factors]
+
+
 def direction(network, signs):
     """One row of signs as a vector: outer products for the weights of hidden layers."""
     parts, start = [], 0
@@ -62,10 +77,11 @@ def direction(network, signs):
     return np.concatenate([*parts, signs[start:]])
 
 
-def each(network, theta, scale, signs, coefs, subspace, X, starts, batch, y=None, **_):
+def each(network, theta, scale, words, coefs, subspace, X, starts, batch, y=None, **_):
     """(half, pair, examples, raw outputs) of each half of each pair, in float64 and one by one."""
+    signs = signs_of(network, words)
     for pair, start in enumerate(starts):
-        d = scale * direction(network, signs[pair].astype(float))
+        d = scale * direction(network, signs[pair])
         d += coefs[pair].astype(float) @ subspace.astype(float)
         rows = slice(start, start + batch)
         for half, point in enumerate((theta + d, theta - d)):
@@ -89,7 +105,7 @@ def expected_losses(population):
 def parts(population, pairs):
     """The same population with these pairs only."""
     return {
-        name: value[pairs] if name in ("signs", "coefs", "starts") else value
+        name: value[pairs] if name in ("words", "coefs", "starts") else value
         for name, value in population.items()
     }
 
@@ -277,6 +293,14 @@ def test_examples_outside_the_slice_do_not_matter():
     np.testing.assert_array_equal(losses_of(shifted), losses)
 
 
+def test_words_may_be_a_part_of_more():
+    """As those of `noise.sign_words` are: a view that is not contiguous."""
+    population = random_population()
+    words = population["words"]
+    more = np.concatenate([words, ~words], axis=1)[:, : words.shape[1]]
+    np.testing.assert_array_equal(losses_of(population | {"words": more}), losses_of(population))
+
+
 def test_no_pairs():
     population = parts(random_population(), slice(0, 0))
     assert losses_of(population).shape == (2, 0)
@@ -441,8 +465,9 @@ def test_functions_far_out(dtype):
     [
         ({"theta": np.zeros(3)}, "theta has shape"),
         ({"theta": np.zeros(84, int)}, "theta has dtype int64"),
-        ({"theta": np.zeros(84, np.float32)}, "signs has shape .* float64: expected .* float32"),
-        ({"signs": np.ones((5, 3))}, "signs has shape"),
+        ({"theta": np.zeros(84, np.float32)}, "coefs has shape .* float64: expected .* float32"),
+        ({"words": np.ones((5, 3), np.uint32)}, "words has shape"),
+        ({"words": np.ones((5, 2), np.int64)}, "words has shape .* int64: expected .*uint32"),
         ({"coefs": np.ones((4, 0))}, "coefs has shape"),
         ({"subspace": np.ones((1, 84))}, "coefs has shape"),
         ({"subspace": np.ones((0, 83))}, "subspace has shape"),

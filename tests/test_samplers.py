@@ -121,6 +121,17 @@ def test_low_rank_covariance_is_exact(monkeypatch, shapes):
 
 
 @pytest.mark.parametrize("shapes", [((5, 3),), ((5, 4), (4, 3)), ((7, 5), (5, 3), (3, 1))])
+def test_low_rank_words_are_the_factors(shapes):
+    """32 to a word, in as many words as it takes."""
+    sampler = LowRank(shapes)
+    factors, words = sampler.factors(KEY, (2, 9), float), sampler.words(KEY, (2, 9))
+    assert words.shape == (7, -(-factors.shape[1] // 32))
+    bits = (words[:, :, None] >> np.arange(32, dtype=np.uint32)) & 1
+    signs = (2.0 * bits - 1).reshape(7, -1)
+    np.testing.assert_array_equal(signs[:, : factors.shape[1]], factors)
+
+
+@pytest.mark.parametrize("shapes", [((5, 3),), ((5, 4), (4, 3)), ((7, 5), (5, 3), (3, 1))])
 def test_low_rank_blocks(shapes):
     """Magnitudes ``sigma/sqrt(n)``, hidden weights of rank one, the layout of a network."""
     sampler = LowRank(shapes, 0.3)

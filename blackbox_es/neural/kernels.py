@@ -41,7 +41,10 @@ TILE = 8  # inputs added up in registers between two visits to an output
 ALIGNMENT = 64  # bytes, the widest register: no load or store straddles two cache lines
 ROW = np.uintp(BLOCK)  # an index of unsigned numbers needs no test for being negative
 HALF_ROW, BIT = np.uintp(BLOCK // 2), np.uint32(1)  # examples whose signs are in one word
-ONE = np.intp(1)  # not a literal, for which Numba would compile a version of its own
+ZERO, ONE = np.intp(0), np.intp(1)  # no literals: Numba would compile a version for each
+WORD = 32  # signs, lowest bit first
+# A field of tasks: a constant would tempt the compiler to unroll what it could vectorise.
+_MASKS = BIT << np.arange(WORD, dtype=np.uint32)
 
 _BLOCKS_PER_TASK = 2  # of examples with moved activations: half a millisecond of work for a thread
 
@@ -68,7 +71,7 @@ def population_losses(
     loss: str,
     theta: Array,
     scale: float,
-    signs: Array,
+    words: Array,
     coefs: Array,
     subspace: Array,
     X: Array,
@@ -91,8 +94,9 @@ def population_losses(
         A name in `LOSS_CODES`.
     theta : ndarray of shape (n_parameters,), float32 or float64
     scale : float
-    signs : ndarray of shape (P, n_factors), dtype of theta
-        For each hidden layer a (fan_in), b and c (fan_out); then E (fan_in, fan_out), c (fan_out).
+    words : ndarray of shape (P, ceil(n_factors / 32)), uint32
+        The signs of each pair, 32 to a word, lowest bit first: 1 is +1, 0 is -1. For each hidden
+        layer a (fan_in), b and c (fan_out); then E (fan_in, fan_out), c (fan_out).
     coefs : ndarray of shape (P, k), dtype of theta
     subspace : ndarray of shape (k, n_parameters)
     X : ndarray of shape (M, n_inputs), C-contiguous, dtype of theta
@@ -120,7 +124,7 @@ def population_losses(
         raise ValueError(f"loss={loss!r} is unknown: take one of {', '.join(LOSS_CODES)}")
     targets = _targets(network, loss, y, len(X), theta.dtype)
     weights = _example_weights(sample_weight, len(X))
-    task = _task(network, theta, scale, signs, coefs, subspace, X, targets, starts, batch)
+    task = _task(network, theta, scale, words, coefs, subspace, X, targets, starts, batch)
     evaluate(task._replace(loss=LOSS_CODES[loss], weights=weights))
     return task.losses, task.squares
 
@@ -129,7 +133,7 @@ def population_outputs(
     network: Network,
     theta: Array,
     scale: float,
-    signs: Array,
+    words: Array,
     coefs: Array,
     subspace: Array,
     X: Array,
@@ -145,8 +149,8 @@ def population_outputs(
     outputs : ndarray of shape (2, P, batch, n_outputs), dtype of theta
     """
     targets = np.empty((len(X), 0), theta.dtype)
-    task = _task(network, theta, scale, signs, coefs, subspace, X, targets, starts, batch)
-    outputs = np.empty((2, len(signs), batch, network.layer_sizes[-1]), theta.dtype)
+    task = _task(network, theta, scale, words, coefs, subspace, X, targets, starts, batch)
+    outputs = np.empty((2, len(words), batch, network.layer_sizes[-1]), theta.dtype)
     evaluate(task._replace(outputs=outputs))
     return outputs
 
@@ -175,13 +179,15 @@ class Task(NamedTuple):
     in_parameters: Array  # (L,) int64: where a layer starts
     in_signs: Array  # (L,) int64: where a layer starts in the signs of a pair
     n_parameters: int  # padded
-    n_factors: int
+    n_factors: int  # padded
     n_guides: int
     activation: int
     loss: int
     parameters: Array  # theta, the rows of the subspace and room for a perturbed layer, all padded
     scale: Any  # scalar of that dtype
-    signs: Array  # (P, n_factors)
+    words: Array  # (P, n_factors / WORD) uint32, two-dimensional
+    masks: Array  # (WORD,) uint32: one bit each
+    signs: Array  # (GROUP, n_factors), of the pairs at hand; of one if there is no hidden layer
     coefs: Array  # (P, k)
     X: Array  # (M, D), two-dimensional
     targets: Array  # (M, T), two-dimensional: labels or regression targets
@@ -200,7 +206,7 @@ def _task(
     network: Network,
     theta: Array,
     scale: float,
-    signs: Array,
+    words: Array,
     coefs: Array,
     subspace: Array,
     X: Array,
@@ -214,16 +220,17 @@ def _task(
     n, k = network.n_parameters, len(subspace)
     starts = np.array(starts, np.int64)
     _check("theta", theta, (n,), theta.dtype)
-    _check("signs", signs, (starts.size, network.n_factors), theta.dtype)
+    _check("words", words, (starts.size, -(-network.n_factors // WORD)), np.uint32)
     _check("coefs", coefs, (starts.size, k), theta.dtype)
     _check("subspace", subspace, (k, n), subspace.dtype)
     _check("X", X, (len(X), network.layer_sizes[0]), theta.dtype)
-    if not (batch > 0 and starts.ndim == 1 and np.all((starts >= 0) & (starts <= len(X) - batch))):
+    lowest, highest = starts.min(initial=0), starts.max(initial=0)
+    if not (starts.ndim == 1 and lowest >= 0 and 0 < batch <= len(X) - highest):
         raise ValueError(f"starts={starts} with batch={batch} leave the pool of {len(X)} examples")
-    (fan_in, fan_out, in_parameters, in_signs), moves, n_padded, largest = _layout(network)
-    at = _places(network, k, targets.shape[1])
-    parameters = _aligned((1 + k) * n_padded + largest, theta.dtype)
-    parameters[:] = 0
+    (fan_in, fan_out, in_parameters, in_signs), moves, n_padded, room = _layout(network)
+    at, n_factors = _places(network, k, targets.shape[1]), words.shape[1] * WORD
+    parameters = _aligned((1 + k) * n_padded + room, theta.dtype)
+    parameters[: (1 + k) * n_padded] = 0
     for g, vector in enumerate((theta, *subspace)):
         for start, stop, target in moves:
             first = target + g * n_padded
@@ -234,13 +241,15 @@ def _task(
         in_parameters=in_parameters,
         in_signs=in_signs,
         n_parameters=n_padded,
-        n_factors=network.n_factors,
+        n_factors=n_factors,
         n_guides=k,
         activation=ACTIVATION_CODES[network.activation],
         loss=NO_LOSS,
         parameters=parameters,
         scale=theta.dtype.type(scale),
-        signs=_writeable(signs).ravel(),
+        words=_writeable(words),
+        masks=_MASKS,
+        signs=_aligned((GROUP if len(fan_in) > 1 else 1) * n_factors, theta.dtype),
         coefs=np.array(coefs).ravel(),
         X=_writeable(X),
         targets=targets,
@@ -289,7 +298,9 @@ def _writeable(array: Array) -> Array:
 def _layout(
     network: Network,
 ) -> tuple[tuple[Array, Array, Array, Array], list[tuple[int, int, int]], int, int]:
-    """The arrays by layer of a task, how to pad a vector, its padded size and the largest layer's.
+    """The arrays by layer of a task, how to pad a vector, its padded size and that of a layer.
+
+    The layer is the largest of those whose weights are perturbed, of which the first is none.
 
     Weights are padded by rows of zeros to whole tiles of inputs. A vector is padded by moving
     numbers ``start ... stop`` to ``target`` for each (start, stop, target).
@@ -304,7 +315,7 @@ def _layout(
         moves.append((start, start + n_out, first + _whole(n_in) * n_out))
         start += n_out
     layers = fan_in, fan_out, firsts, np.cumsum(factors) - factors
-    return layers, moves, int(sizes.sum()), int(sizes.max())
+    return layers, moves, int(sizes.sum()), int(sizes[1:].max(initial=0))
 
 
 @lru_cache
@@ -359,14 +370,14 @@ def evaluate(task):
             group = 1 if is_linear else GROUP
             for pair in range(first, last, group):
                 stop = min(pair + group, last)
-                a, width, down, right = pair * task.n_factors, stop - pair, ONE, task.n_factors
-                u = at.projected
+                _expand(signs, task.words, pair, stop, task.masks)
+                u, width, down, right = at.projected, stop - pair, ONE, task.n_factors
                 if is_linear:
                     width, down, right = n_out, n_out, ONE
-                    _set_rows(rows, u, signs, a + n_in * n_out, n_out)
+                    _set_rows(rows, u, signs, n_in * n_out, n_out)
                 else:
                     rows[u * BLOCK : (u + width) * BLOCK] = 0
-                _add_product(rows, u, at.examples, signs, a, n_in, width, down, right)
+                _add_product(rows, u, at.examples, signs, ZERO, n_in, width, down, right)
                 _evaluate_group(task, pair, stop, row, count)
 
 
@@ -393,7 +404,8 @@ def _evaluate_group(task, first, last, row, count):
                 _add_scaled(rows, z * BLOCK, rows, u * BLOCK, fan_out[0] * BLOCK, step)
             for layer in range(1, n_layers):
                 n_in, n_out = fan_in[layer], fan_out[layer]
-                w, a = task.in_parameters[layer], pair * task.n_factors + task.in_signs[layer]
+                w = task.in_parameters[layer]
+                a = (pair - first) * task.n_factors + task.in_signs[layer]
                 b, c = a - 2 * n_in, a - n_in  # of the layer before
                 bias, inner = _pad(n_in) * n_out, layer < n_layers - 1
                 if k > 0 or not inner:
@@ -427,6 +439,18 @@ def _evaluate_group(task, first, last, row, count):
 def _pad(n):
     """The next multiple of TILE."""
     return (n + TILE - 1) // TILE * TILE
+
+
+@jit()
+def _expand(signs, words, first, last, masks):
+    """The signs of pairs first ... last, from their words."""
+    one = signs.dtype.type(1)
+    n, size = np.uintp(words.shape[1]), np.uintp(len(masks))
+    for pair in range(first, last):
+        bits, row = words[pair], signs[(pair - first) * n * size :]
+        for w in range(n):
+            for i in range(size):
+                row[w * size + i] = one if bits[w] & masks[i] else -one
 
 
 @jit()
@@ -881,7 +905,7 @@ def evaluate_nodes(task, first, last):
         _copy_weights(task.row_weights, task.weights, begin, count)
         _set_rows(rows, at.shared, parameters, bias, n_out)
         z, x = at.shared, at.examples
-        _add_product(rows, z, x, parameters, 0, _pad(n_in), n_out, n_out, ONE)
+        _add_product(rows, z, x, parameters, ZERO, _pad(n_in), n_out, n_out, ONE)
         for pair in range(n_pairs):
             noise = words[pair, block * n_words : (block + 1) * n_words]
             for half in range(2):

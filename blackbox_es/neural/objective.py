@@ -119,7 +119,7 @@ class NetworkObjective:
             "network": self.network,
             "theta": generation.center,
             "scale": sampler.scale,
-            "signs": sampler.factors(generation.key, pairs, dtype),
+            "words": sampler.words(generation.key, pairs),
             "coefs": coefs,
             "subspace": subspace,
             "X": X,

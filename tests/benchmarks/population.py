@@ -29,7 +29,7 @@ def population(network: Network, n_pairs: int) -> dict[str, Any]:
         "loss": "log_loss",
         "theta": network.initial(rng).astype(np.float32),
         "scale": 0.01,
-        "signs": noise.signs((0, 0), (0, n_pairs), network.n_factors, np.float32),
+        "words": noise.sign_words((0, 0), (0, n_pairs), -(-network.n_factors // 32)),
         "coefs": np.empty((n_pairs, 0), np.float32),
         "subspace": np.empty((0, network.n_parameters), np.float32),
         "X": rng.standard_normal((n_slices * BATCH, n_inputs), dtype=np.float32),
@@ -62,5 +62,5 @@ def exponentials(network: Network, n_pairs: int) -> int:
 
 
 def sign_bytes(network: Network, n_pairs: int) -> int:
-    """Bytes of float32 signs that are read."""
-    return 4 * n_pairs * network.n_factors
+    """Bytes of words of signs that are read."""
+    return 4 * n_pairs * -(-network.n_factors // 32)

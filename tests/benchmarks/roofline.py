@@ -9,10 +9,10 @@ The kernel evaluates 1,024 pairs of networks with one hidden layer on 64 example
 pairs on the same ones. Its useful operations (see `population`) are compared with those of sgemm,
 in turns on the same core. Below, for each kind of work, is the share of the kernel's time that it
 would take if nothing else limited it: multiply-adds at the speed of sgemm, exponentials at that of
-``numpy.exp`` on numbers in the first-level cache, signs at that of reading a long array once.
-What is left is mostly loads, stores and comparisons: a rank-one move makes one multiply-add of a
-unit, but also an addition, a maximum, a load and a store; a product with 10 outputs reads each
-unit for 10 multiply-adds.
+``numpy.exp`` on numbers in the first-level cache, words of 32 signs at that of reading a long array
+once. What is left is mostly loads, stores and comparisons: a rank-one move makes one multiply-add
+of a unit, but also an addition, a maximum, a load and a store; a product with 10 outputs reads each
+unit for 10 multiply-adds; and a word becomes 32 numbers.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def print_network(network: Network, n_pairs: int, turns: int, rates: tuple[float
     rows = [(kind, n, 2e-9 * n / blas) for kind, n in work.items() if n]
     rows += [
         ("exponentials", n_exp, n_exp / rates[0]),
-        ("bytes of signs", n_bytes, n_bytes / rates[1]),
+        ("words of signs", n_bytes, n_bytes / rates[1]),
     ]
     for kind, n, time in rows:
         each = n / (n_pairs * BATCH)
@@ -101,7 +101,7 @@ def print_network(network: Network, n_pairs: int, turns: int, rates: tuple[float
     intensity = 2 * sum(work.values()) / n_bytes
     balance = 1e9 * blas / rates[1]
     print(
-        f"    {intensity:.0f} operations a byte of signs, where {balance:.1f} keep sgemm's speed: "
+        f"    {intensity:.0f} operations a byte of words, where {balance:.1f} keep sgemm's speed: "
         f"{'arithmetic' if intensity > balance else 'memory'} is the roof"
     )
 
