@@ -40,7 +40,7 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
         `blackbox_es.neural.nodes`). The variance grows with the number of units instead of weights,
         so it takes far fewer evaluations, but it needs a loss by name and has no guide.
     sigma : float, schedule or None
-        Standard deviation of the perturbation of each weight, or of each unit; None is 0.01, or
+        Standard deviation of the perturbation of each weight, or of each unit; None is 0.03, or
         0.1. (For weights, ``sqrt(n)`` times this is the sigma of the strategies, which is the
         length of a direction.)
     n_pairs : int or None

@@ -51,7 +51,7 @@ class Usual(NamedTuple):
     batch_size: int  # a block of the kernel, or two
 
 
-_PERTURBED = {"weights": Usual(0.01, 128, 64), "activations": Usual(0.1, 64, 128)}
+_PERTURBED = {"weights": Usual(0.03, 128, 64), "activations": Usual(0.1, 64, 128)}
 
 
 class ESMLP(BaseEstimator):  # type: ignore[misc]
