@@ -8,12 +8,13 @@ import tomllib
 from pathlib import Path
 
 import matplotlib.image
+import numpy as np
 import pytest
 import sklearn.pipeline
 
 import blackbox_es
 from blackbox_es import problems
-from blackbox_es.cli import main
+from blackbox_es.cli import _edges, _moved, main
 
 ROOT = Path(blackbox_es.__file__).parents[1]
 QUADRATIC = ["quadratic", "--iterations", "50"]
@@ -94,6 +95,78 @@ def test_mnist_command_on_digits(tmp_path, capsys):
     assert_is_a_figure(out)
 
 
+@pytest.mark.parametrize(
+    ("options", "network", "n_examples"),
+    [
+        ("--perturb activations", "64-8-10", 1347),
+        ("--shifts", "64-8-10", 5 * 1347),
+        ("--edges", "32-8-10", 1347),
+        ("--edges --shifts --perturb activations", "32-8-10", 5 * 1347),
+    ],
+)
+def test_mnist_command_with_options(options, network, n_examples, tmp_path, capsys, monkeypatch):
+    """It trains on what the options say, and reports what was counted."""
+    trained, fit = [], blackbox_es.ESMLPClassifier.fit
+
+    def recorded(self, X, y):
+        trained.append((X.dtype, X.shape, y.shape))
+        return fit(self, X, y)
+
+    monkeypatch.setattr(blackbox_es.ESMLPClassifier, "fit", recorded)
+    arguments = [*MNIST, "--budget", "1", *options.split(), "--out", str(tmp_path / "digits.png")]
+    assert main(arguments) == 0
+    n_inputs = int(network.partition("-")[0])
+    assert set(trained) == {(np.dtype("f4"), (n_examples, n_inputs), (n_examples,))}
+    text = capsys.readouterr().out
+    assert text.startswith("digits: 1,347 digits to train on, 450 to test\n")
+    report = reported(text)
+    assert report["network"] == network
+    assert float(report["test accuracy"]) > 0.3
+    generations, evaluations, forwards = (
+        int(report[name].replace(",", ""))
+        for name in ("generations", "loss evaluations", "example-forwards")
+    )
+    if "activations" in options:
+        assert " of 64 antithetic pairs for each of 128 digits\n" in text
+        assert evaluations == forwards == 2 * 64 * 128 * generations
+    else:
+        assert " of 256 antithetic pairs\n" in text
+        assert evaluations == 2 * 256 * generations == forwards // 64
+
+
+def test_images_are_moved():
+    """Down and to the right by so many pixels, around the corner; images stay what they are."""
+    images = np.array([[1, 2, 3, 4, 5, 6, 7, 8, 9], [0, 0, 0, 0, 1, 0, 0, 0, 0]], np.uint8)
+    for (down, right), expected in {
+        (0, 0): images,
+        (1, 0): [[7, 8, 9, 1, 2, 3, 4, 5, 6], [0, 0, 0, 0, 0, 0, 0, 1, 0]],
+        (-1, 0): [[4, 5, 6, 7, 8, 9, 1, 2, 3], [0, 1, 0, 0, 0, 0, 0, 0, 0]],
+        (0, 1): [[3, 1, 2, 6, 4, 5, 9, 7, 8], [0, 0, 0, 0, 0, 1, 0, 0, 0]],
+        (0, -1): [[2, 3, 1, 5, 6, 4, 8, 9, 7], [0, 0, 0, 1, 0, 0, 0, 0, 0]],
+    }.items():
+        moved = _moved(images, down, right)
+        assert moved.dtype == np.uint8
+        np.testing.assert_array_equal(moved, expected)
+
+
+@pytest.mark.parametrize(("side", "n_places"), [(28, 49), (8, 4)])
+def test_edges(side, n_places):
+    """Each orientation answers to slopes along it; a ramp has the same ones away from borders."""
+    down, right = np.mgrid[:side, :side].astype(np.float32) / 10
+    ramps = [np.ones_like(down), right, down, -right, -down]
+    flat, *maps = _edges(np.stack(ramps).reshape(5, -1)).reshape(5, 8, n_places)
+    assert flat.dtype == np.float32
+    np.testing.assert_allclose(flat, 0, atol=1e-5)
+    for quarter, answer in enumerate(maps):  # of slope 0.1, times 10, along 0, 90, 180, 270
+        angles = (np.arange(8) - 2 * quarter) * (np.pi / 4)
+        if side == 28:
+            middle = answer.reshape(8, 7, 7)[:, 2:5, 2:5]
+            expected = np.maximum(np.cos(angles), 0)[:, None, None] * np.ones((8, 3, 3))
+            np.testing.assert_allclose(middle, expected, atol=0.02)
+        others = np.delete(answer, 2 * quarter, axis=0)
+        np.testing.assert_array_less(others.max(axis=0), answer[2 * quarter])
+
+
 def test_no_mnist(tmp_path, capsys, monkeypatch):
     """If MNIST cannot be had it says why, without a traceback."""
 
@@ -147,6 +220,7 @@ def test_interrupted(command, target, monkeypatch, capsys):
         ["mnist", "--dataset", "digits", "--budget", "inf"],
         ["mnist", "--budget", "nan"],
         ["mnist", "--dataset", "cifar"],
+        [*MNIST, "--perturb", "units"],
         [*MNIST, "--hidden", "0"],
         [*MNIST, "--seed", "-1"],
         [*MNIST, "--n-jobs", "0"],
@@ -172,9 +246,12 @@ def test_help(command, capsys):
     assert status([*command, "--help"]) == 0
     text = capsys.readouterr().out
     options = {
-        "mnist": ("--budget", "--seed", "--dataset", "--raw", "--hidden", "--n-jobs", "--out"),
+        "mnist": (
+            "--budget", "--seed", "--dataset", "--perturb", "--raw", "--edges", "--shifts",
+            "--hidden", "--n-jobs", "--out",
+        ),
         "quadratic": ("--iterations", "--seed", "--problem-seed", "--out"),
-    }
+    }  # fmt: skip
     for word in options[command[0]] if command else options:
         assert word in text
 

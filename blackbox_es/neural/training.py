@@ -306,6 +306,7 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
         es = self._es
         begun = time.perf_counter()
         with ExitStack() as stack:
+            stack.callback(_forget, es)
             # Small products only: threads of the kernels are ours, those of BLAS would fight them.
             stack.enter_context(threadpool_limits(1, user_api="blas"))
             threads = stack.enter_context(Threads(effective_n_jobs(self.n_jobs)))
@@ -329,8 +330,6 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
                     if i % epoch:  # judge what came after the last whole epoch
                         self._judge(i % epoch, validation)
                     break
-        es._best = None  # which would keep examples, and pickle them
-        vars(es).pop("noise", None)
         self._adopt(self._best if self.validation_scores_ else es.x_)
 
     def _objective(
@@ -399,6 +398,12 @@ class ESMLP(BaseEstimator):  # type: ignore[misc]
         X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
         theta = self._network.pack(self.coefs_, self.intercepts_)
         return self._network.forward(theta.astype(np.float64), X.astype(np.float64))
+
+
+def _forget(es: EvolutionStrategy) -> None:
+    """Let go of the examples, also when interrupted: they would be kept, and pickled."""
+    es._best = None
+    vars(es).pop("noise", None)
 
 
 def _total(sigma: float | Schedule, n: int) -> float | Schedule:
