@@ -78,7 +78,7 @@ _PROBE = 20  # generations timed to find how many fit into the budget
 _SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
 
 
-_PAIRS = {("mnist", "weights"): 1024, ("digits", "weights"): 256}  # 64 for each digit otherwise
+_PAIRS = {("mnist", "weights"): 2048, ("digits", "weights"): 256}  # 64 for each digit otherwise
 _HIDDEN = {"weights": (64,), "activations": (256,)}
 
 
