@@ -286,6 +286,7 @@ def _latent(key: Key, pairs: Range, k: int) -> Array:
 
 
 _PARALLEL = 1e-12  # squared sine below which guides count as one: an angle of a microradian
+_WELL_CONDITIONED = 0.05  # ratio of eigenvalues above which rounding grows by less than 20
 
 
 def unit_guide(guide: Array) -> Array | None:
@@ -303,9 +304,10 @@ def unit_guide(guide: Array) -> Array | None:
 def orthonormal_rows(guides: Iterable[Array], dtype: npt.DTypeLike) -> Array:
     """An orthonormal basis of the span of unit guides, as rows; only the span matters.
 
-    Duplicated and dependent guides add no row, so the number of rows is the rank. Two rounds of
-    ``V <- (V V^T)^(-1/2) V``, restricted to what is not null, make the rows orthonormal to
-    rounding and cost two matrix products each, not k passes over memory.
+    Duplicated and dependent guides add no row, so the number of rows is the rank. A round of
+    ``V <- (V V^T)^(-1/2) V``, restricted to what is not null, makes the rows orthonormal to
+    rounding times the condition number of ``V V^T``; a second one follows if that is large. A round
+    costs two matrix products, not k passes over memory.
 
     Parameters
     ----------
@@ -327,4 +329,6 @@ def orthonormal_rows(guides: Iterable[Array], dtype: npt.DTypeLike) -> Array:
         values, vectors = np.linalg.eigh(gram(rows))
         keep = values > _PARALLEL * values[-1]
         rows = mix((vectors[:, keep] / np.sqrt(values[keep])).T, rows)
+        if values[0] > _WELL_CONDITIONED * values[-1]:
+            break
     return rows.astype(dtype, copy=False)

@@ -183,7 +183,7 @@ def test_early_stopping_is_not_for_partial_fit():
 def test_early_stopping_keeps_the_best_weights(cls, n_pairs, rate, tol):
     """The weights kept score ``best_validation_score_``, the best of all, on the data held out."""
     options = {**QUICK, "max_iter": 200, "n_pairs": n_pairs, "learning_rate_init": rate, "tol": tol}
-    options |= {"learning_rate": "constant", "early_stopping": True}
+    options |= {"learning_rate": "constant", "early_stopping": True, "sigma": 0.01}
     model = cls(**options, validation_fraction=0.3).fit(X, Y)
     stratify = Y if cls is ESMLPClassifier else None
     _, held_X, _, held_y = train_test_split(X, Y, test_size=0.3, random_state=0, stratify=stratify)
