@@ -84,3 +84,19 @@ def state(es, *, final=True):
 def snapshot(es):
     """The bits of everything an object holds, private or not."""
     return {name: bits(value) for name, value in vars(es).items()}
+
+
+def assert_never_hidden(losses_of, expected_of, problem, bad):
+    """With NaN for any one parameter losses are NaN; with infinity they are right or not finite."""
+    for place in range(problem["theta"].size):
+        theta = problem["theta"].copy()
+        theta[place] = bad
+        broken = problem | {"theta": theta}
+        losses = losses_of(broken)
+        if np.isnan(bad):
+            assert np.isnan(losses).all()
+        else:
+            with np.errstate(invalid="ignore", over="ignore"):
+                expected = expected_of(broken)
+            right = np.isfinite(losses)
+            np.testing.assert_allclose(losses[right], expected[right], rtol=1e-12, atol=1e-13)

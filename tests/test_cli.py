@@ -127,7 +127,7 @@ def test_mnist_command_with_options(options, network, n_examples, tmp_path, caps
         for name in ("generations", "loss evaluations", "example-forwards")
     )
     if "activations" in options:
-        assert " of 64 antithetic pairs for each of 128 digits\n" in text
+        assert " of 8,192 antithetic pairs\n" in text  # 64 for each of 128 digits
         assert evaluations == forwards == 2 * 64 * 128 * generations
     else:
         assert " of 256 antithetic pairs\n" in text

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from problems import assert_never_hidden
 from scipy.special import expit
 
 from blackbox_es import _jit
-from blackbox_es.neural import kernels
-from blackbox_es.neural.kernels import BLOCK, CHUNK, GROUP, population_losses, population_outputs
+from blackbox_es.neural import kernels, tasks
+from blackbox_es.neural.kernels import BLOCK, CHUNK, GROUP
 from blackbox_es.neural.network import ACTIVATIONS, LOSSES, Network
+from blackbox_es.neural.tasks import population_losses, population_outputs
 
 needs_numba = pytest.mark.skipif(_jit.DISABLED, reason="too slow in pure Python")
 few = settings(deadline=None, max_examples=5 if _jit.DISABLED else 60, derandomize=True)
@@ -212,6 +214,16 @@ def test_a_pair_has_its_bits_whatever_else_is_computed(sizes, dtype, k):
             np.testing.assert_array_equal(outputs_of(part), outputs[:, pairs])
 
 
+@pytest.mark.parametrize("k", [0, 2])
+@pytest.mark.parametrize("sizes", [(5, 3), (3, 2, 1), (9, 20, 7, 3)])
+def test_what_was_not_written_is_not_read(sizes, k, monkeypatch):
+    """Memory of the kernel that begins as NaN makes no difference."""
+    population = random_population(sizes, k=k, batch=9)
+    losses = losses_of(population)
+    monkeypatch.setattr(tasks, "_aligned", lambda n, dtype: np.full(n, np.nan, dtype))
+    np.testing.assert_array_equal(losses_of(population), losses)
+
+
 @everything
 def test_threads_give_the_same_bits(sizes, dtype, k):
     """Calls at the same time share nothing."""
@@ -321,8 +333,8 @@ def test_read_only_arrays_are_not_compiled_for_anew():
 
 def test_codes_are_complete():
     """Every activation and loss of `network` is one of the kernel."""
-    assert list(kernels.ACTIVATION_CODES) == list(ACTIVATIONS)
-    assert sorted(kernels.LOSS_CODES) == sorted(LOSSES)
+    assert list(tasks.ACTIVATION_CODES) == list(ACTIVATIONS)
+    assert sorted(tasks.LOSS_CODES) == sorted(LOSSES)
 
 
 # --- extremes ------------------------------------------------------------------------------------
@@ -366,18 +378,7 @@ def test_what_is_not_finite_is_never_hidden(activation, loss, bad):
     """With NaN in any parameter the loss is NaN; with an infinite one it is right or not finite."""
     for n_outputs in (1, 3):
         population = random_population((3, 4, 2, n_outputs), activation, loss, n_pairs=2, seed=5)
-        for place in range(population["theta"].size):
-            theta = population["theta"].copy()
-            theta[place] = bad
-            broken = population | {"theta": theta}
-            losses = losses_of(broken)
-            if np.isnan(bad):
-                assert np.isnan(losses).all()
-            else:
-                with np.errstate(invalid="ignore", over="ignore"):
-                    expected = expected_losses(broken)
-                right = np.isfinite(losses)
-                np.testing.assert_allclose(losses[right], expected[right], rtol=1e-12, atol=1e-13)
+        assert_never_hidden(losses_of, expected_losses, population, bad)
 
 
 @pytest.mark.parametrize("n_outputs", [1, 2, 5])

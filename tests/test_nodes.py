@@ -7,14 +7,16 @@ import pytest
 from calibrated import assert_mean
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from problems import assert_never_hidden
 
 from blackbox_es import LowRank, _jit, noise
 from blackbox_es._threads import ALONE, Threads
 from blackbox_es.generation import Generation
-from blackbox_es.neural import kernels
-from blackbox_es.neural.kernels import BLOCK, CHUNK, activation_losses, activation_sums
+from blackbox_es.neural import kernels, tasks
+from blackbox_es.neural.kernels import BLOCK, CHUNK
 from blackbox_es.neural.network import ACTIVATIONS, LOSSES, Network
 from blackbox_es.neural.nodes import ActivationNoise, generation_losses
+from blackbox_es.neural.tasks import activation_losses, activation_sums
 from blackbox_es.optimizers import Adam
 
 needs_numba = pytest.mark.skipif(_jit.DISABLED, reason="too slow in pure Python")
@@ -272,7 +274,7 @@ def test_what_was_not_written_is_not_read(sizes, monkeypatch):
     def poisoned(n, dtype):
         return np.full(n, np.nan, dtype)
 
-    monkeypatch.setattr(kernels, "_aligned", poisoned)
+    monkeypatch.setattr(tasks, "_aligned", poisoned)
     np.testing.assert_array_equal(activation_losses(**p), losses)
 
 
@@ -465,18 +467,7 @@ def test_what_is_not_finite_is_never_hidden(activation, loss, bad):
     """With NaN in any parameter the loss is NaN; with an infinite one it is right or not finite."""
     for n_outputs in (1, 3):
         p = problem((3, 4, 2, n_outputs), activation, loss, n_pairs=2, seed=5)
-        for place in range(p["theta"].size):
-            theta = p["theta"].copy()
-            theta[place] = bad
-            broken = p | {"theta": theta}
-            losses = activation_losses(**broken)
-            if np.isnan(bad):
-                assert np.isnan(losses).all()
-            else:
-                with np.errstate(invalid="ignore", over="ignore"):
-                    expected = expected_losses(broken)
-                right = np.isfinite(losses)
-                np.testing.assert_allclose(losses[right], expected[right], rtol=1e-12, atol=1e-13)
+        assert_never_hidden(lambda broken: activation_losses(**broken), expected_losses, p, bad)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -111,7 +111,8 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train on one pass over these examples, going on where the last call stopped.
 
-        The learning rate is constant. Parameters changed since the first call have no effect.
+        The learning rate is constant. Parameters are to stay those of the first call; change them
+        before a `fit`.
 
         Parameters
         ----------

@@ -76,7 +76,7 @@ class Examples:
 
     def _permuted(self, key: Key) -> Array | slice:
         """The next part of a permutation of all examples."""
-        if self.pools_per_epoch == 1 and self.pool_size == self.n_samples:
+        if self.pool_size == self.n_samples:
             return slice(None)
         seed, generation = key
         pool = (generation - self._first) % self.pools_per_epoch

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from blackbox_es import noise
 from blackbox_es._threads import ALONE, Threads
 from blackbox_es.generation import Generation
-from blackbox_es.neural.kernels import BLOCK, activation_losses, activation_sums
+from blackbox_es.neural.kernels import BLOCK
 from blackbox_es.neural.network import Network
 from blackbox_es.neural.objective import NetworkObjective
+from blackbox_es.neural.tasks import activation_losses, activation_sums
 from blackbox_es.noise import Key, Range
 from blackbox_es.samplers import Base, Sampler
 from blackbox_es.strategies.vanilla import VanillaES

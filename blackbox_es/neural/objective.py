@@ -13,8 +13,8 @@ from blackbox_es._threads import ALONE, Threads
 from blackbox_es._validation import as_value
 from blackbox_es.generation import Generation
 from blackbox_es.neural.examples import Examples, Pool
-from blackbox_es.neural.kernels import population_losses, population_outputs
 from blackbox_es.neural.network import LOSSES, Network
+from blackbox_es.neural.tasks import population_losses, population_outputs, writeable
 from blackbox_es.noise import Key, Range
 from blackbox_es.samplers import Guided, LowRank
 
@@ -65,8 +65,8 @@ class NetworkObjective:
         self.network, self.loss = network, loss
         # Numba compiles again for read-only arrays: copy those.
         y = y.astype(X.dtype, copy=False) if y.ndim == 2 else y
-        self.X, self.y = _writeable(X), _writeable(y)
-        self.sample_weight = None if sample_weight is None else _writeable(sample_weight)
+        self.X, self.y = writeable(X), writeable(y)
+        self.sample_weight = None if sample_weight is None else writeable(sample_weight)
         self.batch_size = min(batch_size, len(X))
         self.threads = threads
         self.examples_per_loss = self.batch_size
@@ -146,7 +146,3 @@ class NetworkObjective:
         rows, weight = self.examples.pool(key)
         _, gradient = self.network.gradient(theta, self.X[rows], self.y[rows], weight, loss)
         return gradient
-
-
-def _writeable(array: Array) -> Array:
-    return np.require(array, requirements=("C", "W"))

@@ -36,9 +36,9 @@ from timing import cores, header, in_turns, sgemm, sgemm_gflops
 
 from blackbox_es._threads import Threads
 from blackbox_es.generation import Generation
-from blackbox_es.neural.kernels import population_losses
 from blackbox_es.neural.network import Network
 from blackbox_es.neural.objective import NetworkObjective
+from blackbox_es.neural.tasks import population_losses
 from blackbox_es.samplers import LowRank
 
 INPUTS, UNITS = (48, 784), (64, 256)

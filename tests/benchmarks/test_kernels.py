@@ -14,8 +14,8 @@ from population import multiply_adds, population
 from timing import in_turns, sgemm, sgemm_gflops
 
 from blackbox_es import noise
-from blackbox_es.neural.kernels import population_losses
 from blackbox_es.neural.network import Network
+from blackbox_es.neural.tasks import population_losses
 
 KEY = (0, 0)
 SOME_PAIRS = 64
