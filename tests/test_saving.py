@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from blackbox_es import SGD, Adam, CheckpointError, ClipUp, GuidedES, Linear, VanillaES
+from blackbox_es import SGD, Adam, CheckpointError, ClipUp, GuidedES, Linear, LowRank, VanillaES
 from blackbox_es.strategies import STRATEGIES
 
 OPTIONS = {
@@ -12,6 +12,7 @@ OPTIONS = {
     "momentum": {"optimizer": SGD(momentum=0.9), "shaping": "nes", "max_time": 1e6},
     "clipup": {"optimizer": ClipUp(0.1), "shaping": "centered_ranks", "max_evals": 10_000},
     "adam": {"optimizer": Adam(beta_1=0.5), "n_pairs": np.int64(4), "beta": 3.0},
+    "signs": {"sampler": LowRank(((2, 1), (1, 2)))},
 }
 
 

@@ -34,6 +34,23 @@ def test_all_threads_work():
             assert len(set(workers)) == 3
 
 
+def test_the_caller_does_what_no_other_thread_has_begun():
+    """While another thread is busy with one task, the caller does all the others."""
+    done = threading.Semaphore(0)
+
+    def task(i):
+        if i == 1:
+            return [done.acquire(timeout=10.0) for _ in (0, 2, 3)]
+        time.sleep(0.02)  # so that task 1 has begun when the caller is done with task 0
+        done.release()
+        return threading.get_ident()
+
+    with Threads(2) as two:
+        first, busy, *last = two.map(task, range(4))
+    assert busy == [True, True, True]
+    assert {first, *last} == {threading.get_ident()}
+
+
 def test_alone_is_the_callers_thread():
     assert set(ALONE.map(lambda _: threading.get_ident(), range(4))) == {threading.get_ident()}
 
