@@ -125,6 +125,36 @@ def generation_of(network: Network, n_pairs: int, threads: Threads) -> Callable[
     return generation
 
 
+def blas_sum(sampler: LowRank, weights: np.ndarray, dtype: str) -> np.ndarray:
+    """What `LowRank.combine` sums, by products of BLAS on the factors of 512 pairs at a time."""
+    (n_inputs, n_units), _ = sampler.shapes
+    total = np.zeros(sampler.n)
+    for start in range(0, weights.size, 512):
+        w = weights[start : start + 512].astype(dtype)
+        signs = sampler.factors((0, 0), (start, start + w.size), dtype)
+        a, b = signs[:, :n_inputs], signs[:, n_inputs : n_inputs + n_units]
+        hidden = (a * w[:, None]).T @ b
+        total += np.concatenate([hidden.ravel(), w @ signs[:, n_inputs + n_units :]])
+    return total * sampler.scale
+
+
+def print_combine(network: Network, n_pairs: int, turns: int) -> None:
+    """Print how long the sum over the directions takes, by the kernel and by BLAS."""
+    sampler, weights = LowRank(network.shapes), np.random.default_rng(0).normal(size=n_pairs)
+    kernel = sampler.combine(weights, (0, 0), np.float64)
+    assert np.allclose(kernel, blas_sum(sampler, weights, "f8"))
+    functions = [
+        lambda: sampler.combine(weights, (0, 0), np.float32),
+        lambda: blas_sum(sampler, weights, "f8"),
+        lambda: blas_sum(sampler, weights, "f4"),
+    ]
+    with threadpool_limits(1, user_api="blas"):
+        in_turns(functions, 2)
+        ours, double, single = (1e3 * t for t in in_turns(functions, turns))
+    name = "-".join(map(str, network.layer_sizes))
+    print(f"{name:12}{ours:8.2f} ms, BLAS in float64 {double:7.2f} ms, in float32 {single:7.2f} ms")
+
+
 def print_speedup(network: Network, n_pairs: int, turns: int) -> None:
     """Print what a second thread gives to a whole generation."""
     with Threads(1) as one, Threads(2) as two:
@@ -149,6 +179,9 @@ def main() -> None:
     print(f"limits: {rates[0] / 1e6:,.0f} million exponentials/s, {rates[1] / 1e9:.1f} GB/s read")
     for network in networks:
         print_network(network, arguments.pairs, arguments.turns, rates)
+    print(f"\nthe sum over {arguments.pairs:,} directions")
+    for network in networks:
+        print_combine(network, arguments.pairs, min(arguments.turns, 9))
     if cores() > 1:
         print("\na whole generation: examples drawn, signs, losses, gradient")
         for network in networks:
