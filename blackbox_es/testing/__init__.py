@@ -9,11 +9,21 @@ from blackbox_es.testing.objectives import (
     objective_checks_generator,
     parametrize_with_objective_checks,
 )
+from blackbox_es.testing.optimizers import (
+    check_optimizer,
+    optimizer_checks_generator,
+    parametrize_with_optimizer_checks,
+)
+from blackbox_es.testing.surrogates import check_surrogate
 
 __all__ = [
     "CheckFailed",
     "CheckReport",
     "check_objective",
+    "check_optimizer",
+    "check_surrogate",
     "objective_checks_generator",
+    "optimizer_checks_generator",
     "parametrize_with_objective_checks",
+    "parametrize_with_optimizer_checks",
 ]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import pickle
+import random
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -70,11 +74,12 @@ class ObjectiveBench:
         self.subject = f
         self.x0 = as_center(x0)
         self.sigma = float(sigma)
-        self.low, self.high = _as_bounds(bounds, self.x0)
+        self.low, self.high = as_bounds(bounds, self.x0)
         self.stochastic = stochastic
         self.surrogate_fn = surrogate_fn
         self.seed = seed
         self.spent = 0
+        self.alignment: Any = None  # of the surrogate with the gradient, once it is measured
         self.function = Function(f, vectorized, "seed" in parameters(f))
 
     @property
@@ -116,13 +121,15 @@ class ObjectiveBench:
 
     # -- calls -------------------------------------------------------------------------------------
 
-    def guarded(self, x: Array, call: Callable[[], Any], evaluations: int) -> Any:
+    def guarded(
+        self, x: Array, call: Callable[[], Any], evaluations: int, advice: str = _RAISED
+    ) -> Any:
         """What ``call`` returns; the law is broken if it raises."""
         self.spent += evaluations
         try:
             return call()
         except Exception as error:
-            broken(x=x, raised=error, cause=error, advice=_RAISED)
+            broken(x=x, raised=error, cause=error, advice=advice)
 
     def raw(self, points: Array, noise: int = 0) -> Any:
         """What the objective returns for a copy of a point, or of rows of points."""
@@ -151,7 +158,30 @@ def close(a: Any, b: Any) -> bool:
     return bool(np.allclose(a, b, rtol=1e-9, atol=1e-9 * finite.max(initial=0.0), equal_nan=True))
 
 
-def _as_bounds(bounds: Any, x0: Array) -> tuple[Array, Array]:
+def call_and_compare(call: Callable[[], Any]) -> None:
+    """The law is broken if what is global changes in a call."""
+    before = global_state()
+    call()
+    after = global_state()
+    for name, value in before.items():
+        if value != after[name]:
+            broken(changed=name)
+
+
+def global_state() -> dict[str, Any]:
+    """What code should leave alone, by name."""
+    return {
+        "the state of NumPy's global generator": pickle.dumps(np.random.get_state()),  # noqa: NPY002
+        "the state of Python's random module": random.getstate(),
+        "NumPy's error handling (np.seterr)": np.geterr(),
+        "the way NumPy prints (np.set_printoptions)": repr(np.get_printoptions()),
+        "the filters of warnings": list(warnings.filters),
+        "the working directory": os.getcwd(),
+        "the environment (os.environ)": dict(os.environ),
+    }
+
+
+def as_bounds(bounds: Any, x0: Array) -> tuple[Array, Array]:
     """Lower and upper bounds from pairs (low, high) or a `scipy.optimize.Bounds`."""
     if bounds is None:
         return np.full(x0.size, -np.inf), np.full(x0.size, np.inf)

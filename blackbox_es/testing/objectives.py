@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import pickle
-import random
 import sys
 import threading
 import warnings
@@ -16,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es.testing.bench import Function, ObjectiveBench, close, same
+from blackbox_es.testing.bench import Function, ObjectiveBench, call_and_compare, close, same
 from blackbox_es.testing.checks import (
     Check,
     CheckReport,
@@ -368,29 +366,6 @@ def _values(function: Function, points: Array) -> Array:
 def check_global_state(bench: ObjectiveBench) -> None:
     """Random generators, error handling, warnings and directory of the process stay as they are."""
     call_and_compare(lambda: bench.values(bench.points(2)))
-
-
-def call_and_compare(call: Callable[[], Any]) -> None:
-    """The law is broken if what is global changes in a call."""
-    before = global_state()
-    call()
-    after = global_state()
-    for name, value in before.items():
-        if value != after[name]:
-            broken(changed=name)
-
-
-def global_state() -> dict[str, Any]:
-    """What code should leave alone, by name."""
-    return {
-        "the state of NumPy's global generator": pickle.dumps(np.random.get_state()),  # noqa: NPY002
-        "the state of Python's random module": random.getstate(),
-        "NumPy's error handling (np.seterr)": np.geterr(),
-        "the way NumPy prints (np.set_printoptions)": repr(np.get_printoptions()),
-        "the filters of warnings": list(warnings.filters),
-        "the working directory": os.getcwd(),
-        "the environment (os.environ)": dict(os.environ),
-    }
 
 
 @_check(

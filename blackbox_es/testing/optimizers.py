@@ -1,0 +1,523 @@
+"""Checks of optimizers with ask and tell: this package's, others', your own."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blackbox_es._validation import as_center
+from blackbox_es.testing.bench import as_bounds, call_and_compare, same
+from blackbox_es.testing.checks import (
+    Check,
+    CheckReport,
+    Course,
+    Step,
+    broken,
+    enrol,
+    parametrize,
+    skip,
+)
+
+Array = npt.NDArray[Any]
+Factory = Callable[[Array, int], Any]  # factory(x0, seed) -> optimizer
+
+X0 = (0.5, -1.0, 2.0, 0.0, 1.0)
+
+OPTIMIZER_CHECKS: list[Check] = []
+_check = enrol(OPTIMIZER_CHECKS)
+_ASK = ("check_points_asked",)
+_SAME = ("check_points_asked", "check_same_seed")
+
+_RAISED = "let ask and tell work here; if the search had ended, let the factory give it more budget"
+
+
+class OptimizerBench:
+    """A way to make optimizers, and how many of their generations were seen."""
+
+    unit = "generations"
+
+    def __init__(
+        self, factory: Factory, x0: npt.ArrayLike, *, bounds: Any = None, seed: int = 0
+    ) -> None:
+        if not callable(factory):
+            raise TypeError(f"factory={factory!r} is not callable: expected factory(x0, seed)")
+        self.subject = factory
+        self.x0 = as_center(x0)
+        self.bounded = bounds is not None
+        self.low, self.high = as_bounds(bounds, self.x0)
+        self.seed = seed
+        self.spent = 0
+
+    def make(self, seed: int | None = None, x0: Array | None = None) -> Any:
+        """A new optimizer; it gets an x0 of its own."""
+        seed = self.seed + 1 if seed is None else seed
+        x0 = self.x0.copy() if x0 is None else x0
+        return self._guarded(lambda: self.subject(x0, seed), seed=seed)
+
+    def ask(self, optimizer: Any) -> Any:
+        """What ``ask`` returns."""
+        self.spent += 1
+        return self._guarded(optimizer.ask)
+
+    def tell(self, optimizer: Any, X: Any, values: Any) -> None:
+        """Tell values, which must be accepted."""
+        self._guarded(lambda: optimizer.tell(X, values), values=values)
+
+    def _guarded(self, call: Callable[[], Any], **example: Any) -> Any:
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")  # a warning is no failure
+                return call()
+        except Exception as error:
+            broken(**example, raised=error, cause=error, advice=_RAISED)
+
+    def generations(
+        self, optimizer: Any, count: int, objective: Callable[[Array], float] | None = None
+    ) -> list[Array]:
+        """The points of some generations, each told its values; copies."""
+        seen = []
+        for _ in range(count):
+            X = self.ask(optimizer)
+            seen.append(table(X))
+            self.tell(optimizer, X, [(objective or self.sphere)(x) for x in seen[-1]])
+        return seen
+
+    def sphere(self, x: Array) -> float:
+        """An objective with its minimum a little beside x0."""
+        return float(((x - self.x0 - 1.0) ** 2).sum())
+
+
+def table(X: Any) -> Array:
+    """The points as a new array of rows."""
+    return np.array([np.array(x, float) for x in X])
+
+
+def _compare(expected: list[Array], found: list[Array], **example: Any) -> None:
+    """The law is broken at the first generation with other points."""
+    for i, (a, b) in enumerate(zip(expected, found, strict=True)):
+        if not same(a, b):
+            row = int(np.argmax((a != b).any(axis=1))) if a.shape == b.shape else 0
+            broken(**example, generation=i, point=row, expected=a[row], asked=b[row])
+
+
+# -- ask -----------------------------------------------------------------------------------------
+
+
+@_check(cost=3, advice="return an array of shape (m, n), or m arrays of n finite numbers")
+def check_points_asked(bench: OptimizerBench) -> None:
+    """ask gives m points of n finite real numbers."""
+    optimizer = bench.make()
+    for generation in range(3):
+        X = bench.ask(optimizer)
+        try:
+            array = np.asarray(X)
+        except ValueError:
+            broken(generation=generation, asked=X)
+        if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] != bench.x0.size:
+            broken(
+                generation=generation,
+                shape=array.shape,
+                dtype=str(array.dtype),
+                expected=f"(m, {bench.x0.size}) of floats",
+            )
+        if not len(array) or not np.isfinite(array).all():
+            broken(generation=generation, asked=array)
+        bench.tell(optimizer, X, [bench.sphere(x) for x in table(X)])
+
+
+@_check(cost=20, needs=_ASK, advice="draw again, reflect or clip before a point is handed out")
+def check_bounds(bench: OptimizerBench) -> None:
+    """Points lie within the bounds, also if the objective pulls them out."""
+    if not bench.bounded:
+        skip("there are no bounds")
+    for sign in (1.0, -1.0):
+        optimizer = bench.make()
+        for X in bench.generations(optimizer, 10, lambda x, sign=sign: float(sign * x.sum())):  # type: ignore[misc]
+            outside = (bench.low > X) | (bench.high < X)
+            if outside.any():
+                row, i = np.argwhere(outside)[0]
+                limits = f"({bench.low[i]}, {bench.high[i]})"
+                broken(point=X[row], coordinate=int(i), bounds=limits)
+
+
+@_check(cost=3, needs=_ASK, advice="return a copy, not an array that the next generation fills")
+def check_points_stay(bench: OptimizerBench) -> None:
+    """Points that were asked stay as they are when the search goes on."""
+    optimizer = bench.make()
+    X = bench.ask(optimizer)
+    before = table(X)
+    bench.tell(optimizer, X, [bench.sphere(x) for x in before])
+    bench.generations(optimizer, 2)
+    if not same(before, table(X)):
+        row = int(np.argmax((before != table(X)).any(axis=1)))
+        broken(point=row, asked=before[row], two_generations_later=table(X)[row])
+
+
+@_check(cost=6, needs=_SAME, advice="hand out a copy, or an array that is read-only")
+def check_points_are_yours(bench: OptimizerBench) -> None:
+    """What is written into points after they were told changes nothing."""
+    expected = bench.generations(bench.make(), 3)
+    optimizer = bench.make()
+    X = bench.ask(optimizer)
+    bench.tell(optimizer, X, [bench.sphere(x) for x in table(X)])
+    for x in X:
+        if x.flags.writeable:
+            x[:] = np.nan
+    _compare(expected[1:], bench.generations(optimizer, 2))
+
+
+@_check(
+    cost=2, needs=_ASK, advice="draw new noise for each generation; advance the generator's state"
+)
+def check_new_generation(bench: OptimizerBench) -> None:
+    """Each generation has points of its own."""
+    first, second = bench.generations(bench.make(), 2, lambda x: 1.0)
+    if same(first, second):
+        broken(generation_0=first[0], generation_1=second[0], values="all the same")
+
+
+# -- what belongs to the caller --------------------------------------------------------------------
+
+
+@_check(cost=3, needs=_ASK, advice="copy x0 when the search begins: `self.mean = np.array(x0)`")
+def check_x0_not_written(bench: OptimizerBench) -> None:
+    """The caller's x0 is not written to."""
+    x0 = bench.x0.copy()
+    bench.generations(bench.make(x0=x0), 3)
+    if not same(x0, bench.x0):
+        broken(x0_before=bench.x0, x0_after_three_generations=x0)
+
+
+@_check(
+    cost=6,
+    needs=(*_SAME, "check_x0_not_written"),
+    advice="copy x0 when the search begins: `self.mean = np.array(x0)`",
+)
+def check_x0_not_aliased(bench: OptimizerBench) -> None:
+    """What the caller writes into x0 later changes nothing."""
+    expected = bench.generations(bench.make(), 3)
+    x0 = bench.x0.copy()
+    optimizer = bench.make(x0=x0)
+    x0[:] = 1e3
+    _compare(expected, bench.generations(optimizer, 3), x0_was_overwritten_with=1e3)
+
+
+@_check(cost=4, needs=_ASK, advice="sort or mend a copy: `values = np.array(values, float)`")
+def check_told_untouched(bench: OptimizerBench) -> None:
+    """What is told is neither written to nor sorted."""
+    for bad in (None, np.nan):
+        for kind in (list, np.array):
+            optimizer = bench.make()
+            X = bench.ask(optimizer)
+            before = table(X)
+            plain = [bench.sphere(x) for x in before]
+            if bad is not None:
+                plain[0] = bad
+            values: Any = kind(sorted(plain, reverse=True))
+            told = np.array(values)
+            try:
+                with warnings.catch_warnings(), np.errstate(all="ignore"):
+                    warnings.simplefilter("ignore")
+                    optimizer.tell(X, values)
+            except Exception:  # it may refuse NaN, but not tamper with it
+                if bad is None:
+                    raise
+            if not same(np.array(values), told):
+                broken(values_told=told, values_afterwards=np.array(values))
+            if not same(table(X), before):
+                broken(points_told=before, points_afterwards=table(X))
+
+
+@_check(cost=3, advice="use a generator of the optimizer's own: `np.random.default_rng(seed)`")
+def check_global_state(bench: OptimizerBench) -> None:
+    """Random generators, error handling and directory of the process stay as they are."""
+    call_and_compare(lambda: bench.generations(bench.make(), 3))
+
+
+# -- seeds ---------------------------------------------------------------------------------------
+
+
+def _same_seed(bench: OptimizerBench, seed: int) -> None:
+    expected = bench.generations(bench.make(seed), 3)
+    np.random.seed(99)  # noqa: NPY002 - somebody else's business in the meantime
+    _compare(expected, bench.generations(bench.make(seed), 3), seed=seed)
+
+
+@_check(cost=6, needs=_ASK, advice="derive all randomness from the seed")
+def check_same_seed(bench: OptimizerBench) -> None:
+    """The same seed gives the same search."""
+    _same_seed(bench, bench.seed + 1)
+
+
+@_check(cost=6, needs=_SAME, advice="test `seed is None`, not `not seed`")
+def check_seed_zero(bench: OptimizerBench) -> None:
+    """Zero is a seed like any other."""
+    _same_seed(bench, 0)
+
+
+@_check(cost=4, needs=_ASK, advice="use the seed")
+def check_other_seed(bench: OptimizerBench) -> None:
+    """Another seed gives another search."""
+    seen = {seed: bench.generations(bench.make(seed), 1)[0] for seed in range(4)}
+    for seed in range(1, 4):
+        for other in range(seed):
+            if same(seen[seed], seen[other]):
+                broken(seeds=f"{other} and {seed}", first_point_of_both=seen[seed][0])
+
+
+@_check(
+    cost=12,
+    needs=(*_SAME, "check_global_state"),
+    advice="keep all state in the object: no class attributes, no globals, no shared generator",
+)
+def check_independent(bench: OptimizerBench) -> None:
+    """Two searches at once do not disturb each other."""
+    seeds = (bench.seed + 1, bench.seed + 2)
+    expected = [bench.generations(bench.make(seed), 3) for seed in seeds]
+    pair = [bench.make(seed) for seed in seeds]
+    seen: list[list[Array]] = [[], []]
+    for _ in range(3):
+        for which in (0, 1):
+            seen[which] += bench.generations(pair[which], 1)
+    for which in (0, 1):
+        _compare(expected[which], seen[which], seed=seeds[which])
+
+
+# -- interruptions -------------------------------------------------------------------------------
+
+
+@_check(
+    cost=12,
+    needs=_SAME,
+    advice="compare the number of values with the number of points before anything is changed",
+)
+def check_wrong_length(bench: OptimizerBench) -> None:
+    """tell rejects a wrong number of values and leaves the search as it was."""
+    expected = bench.generations(bench.make(), 3)
+    for wrong in (-1, 1):
+        optimizer = bench.make()
+        X = bench.ask(optimizer)
+        values = [bench.sphere(x) for x in table(X)]
+        bad = values[:-1] if wrong < 0 else [*values, 1.0]
+        try:
+            optimizer.tell(X, bad)
+        except Exception:
+            bench.tell(optimizer, X, values)
+        else:
+            broken(points=len(X), values=len(bad), raised="nothing")
+        _compare(expected[1:], bench.generations(optimizer, 2), after_a_refused_tell_of=len(bad))
+
+
+@_check(
+    cost=9,
+    needs=(*_SAME, "check_global_state"),
+    advice="keep the generator and the pending points in the state that is pickled",
+)
+def check_pickle(bench: OptimizerBench) -> None:
+    """Pickled between ask and tell, a search and its copy both go on identically."""
+    expected = bench.generations(bench.make(), 3)
+    optimizer = bench.make()
+    X = bench.ask(optimizer)
+    values = [bench.sphere(x) for x in table(X)]
+    copy = pickle.loads(_pickled(optimizer))
+    for name, one in (("the search", optimizer), ("its copy", copy)):
+        bench.tell(one, X, values)
+        _compare(expected[1:], bench.generations(one, 2), which=name)
+
+
+def _pickled(optimizer: Any) -> bytes:
+    try:
+        return pickle.dumps(optimizer)
+    except Exception as error:
+        broken(raised=error, cause=error, advice="leave out of __getstate__ what has no pickle")
+
+
+# -- values of all kinds -------------------------------------------------------------------------
+
+
+@_check(cost=6, needs=_ASK, advice="divide by no standard deviation that may be zero")
+def check_constant_objective(bench: OptimizerBench) -> None:
+    """An objective that is the same everywhere is survived."""
+    for generation, X in enumerate(bench.generations(bench.make(), 6, lambda x: 1.0)):
+        if not np.isfinite(X).all():
+            broken(generation=generation, values="all 1.0", asked=X[0])
+
+
+def _survives(bench: OptimizerBench, bad: float) -> None:
+    for share in ("the first value", "all values"):
+        optimizer = bench.make()
+        X = bench.ask(optimizer)
+        good = [bench.sphere(x) for x in table(X)]
+        values = [bad] * len(good) if share == "all values" else [bad, *good[1:]]
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                optimizer.tell(X, values)
+        except Exception:  # refused, which is one way of surviving: others can be told
+            bench.tell(optimizer, X, good)
+        for generation, later in enumerate(bench.generations(optimizer, 3), start=1):
+            if not np.isfinite(later).all():
+                broken(value_told=bad, told_for=share, generation=generation, asked=later[0])
+
+
+@_check(
+    cost=8, needs=_ASK, advice="leave out points whose value is NaN, or refuse them by an error"
+)
+def check_nan_values(bench: OptimizerBench) -> None:
+    """NaN values are left out or refused: points stay finite."""
+    _survives(bench, np.nan)
+
+
+@_check(cost=8, needs=_ASK, advice="treat infinity as the worst value, or refuse it by an error")
+def check_infinite_values(bench: OptimizerBench) -> None:
+    """Infinite values are borne or refused: points stay finite."""
+    _survives(bench, np.inf)
+
+
+_RUNS, _GENERATIONS = 5, 30
+
+
+@_check(
+    cost=_RUNS * _GENERATIONS,
+    needs=_ASK,
+    advice="see that it minimises: best is least; see that steps are not too long",
+)
+def check_sphere_gets_better(bench: OptimizerBench) -> None:
+    """On a sphere whose minimum is ten spreads of the first generation away it comes closer."""
+    ratios = []
+    for run in range(1, _RUNS + 1):
+        optimizer = bench.make(bench.seed + run)
+        X = bench.ask(optimizer)
+        points = table(X)
+        spread = float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum(axis=1).mean()))
+        far = 10.0 * spread / np.sqrt(bench.x0.size)
+        minimum = np.clip(bench.x0 + far, bench.low, bench.high)
+
+        def sphere(x: Array, minimum: Array = minimum) -> float:
+            return float(((x - minimum) ** 2).sum())
+
+        bench.tell(optimizer, X, [sphere(x) for x in points])
+        last = bench.generations(optimizer, _GENERATIONS - 1, sphere)[-1]
+        ratios.append(np.sqrt(sphere(last.mean(axis=0)) / sphere(bench.x0)))
+    if np.median(ratios) >= 1.0:
+        broken(distance_after_30_generations_relative_to_that_of_x0=np.array(ratios))
+
+
+# -- the ways in ---------------------------------------------------------------------------------
+
+
+def check_optimizer(
+    factory: Factory,
+    x0: npt.ArrayLike = X0,
+    *,
+    bounds: Any = None,
+    budget: int = 1000,
+    seed: int = 0,
+    checks: Iterable[str] | None = None,
+    expected_failed_checks: Mapping[str, str] | None = None,
+    on_fail: str | None = "raise",
+    callback: Callable[..., Any] | None = None,
+) -> CheckReport:
+    """Find what is wrong with an optimizer that has ``ask`` and ``tell``.
+
+    Parameters
+    ----------
+    factory : callable
+        ``factory(x0, seed)`` gives a new optimizer with ``ask() -> (m, n)`` points, an array or a
+        list, and ``tell(X, values)``, which minimises. See `blackbox_es.testing.adapters` for
+        optimizers that ask one point at a time.
+    x0 : array-like of shape (n,)
+    bounds : sequence of n (low, high), or scipy.optimize.Bounds, optional
+        What the optimizer promises to keep to.
+    budget : int
+        The most generations; a check that would need more is skipped and says so.
+    seed, checks, expected_failed_checks, on_fail, callback
+        As in `check_objective`.
+
+    Returns
+    -------
+    CheckReport
+
+    Raises
+    ------
+    CheckFailed
+        If a check failed unexpectedly and ``on_fail="raise"``.
+
+    Examples
+    --------
+    >>> from blackbox_es import VanillaES
+    >>> def factory(x0, seed):
+    ...     return VanillaES(random_state=seed).start(x0)
+    >>> check_optimizer(factory).failed
+    []
+    """
+    course = _course(factory, x0, checks, budget, expected_failed_checks, bounds=bounds, seed=seed)
+    title = f"check_optimizer({getattr(factory, '__name__', type(factory).__name__)})"
+    return course.run(title, on_fail, callback)
+
+
+def _course(
+    factory: Factory,
+    x0: npt.ArrayLike,
+    names: Iterable[str] | None,
+    budget: int,
+    expected: Mapping[str, str] | None,
+    **options: Any,
+) -> Course:
+    bench = OptimizerBench(factory, x0, **options)
+    return Course(
+        bench, OPTIMIZER_CHECKS, names=names, budget=budget, expected_failed_checks=expected
+    )
+
+
+def optimizer_checks_generator(
+    factory: Factory,
+    x0: npt.ArrayLike = X0,
+    *,
+    budget: int = 1000,
+    checks: Iterable[str] | None = None,
+    expected_failed_checks: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Iterator[tuple[Any, Step]]:
+    """Pairs ``(factory, check)`` to run one by one, as `objective_checks_generator` gives them."""
+    course = _course(factory, x0, checks, budget, expected_failed_checks, **options)
+    return ((factory, step) for step in course.steps())
+
+
+def parametrize_with_optimizer_checks(
+    factories: Mapping[str, Factory],
+    x0: npt.ArrayLike = X0,
+    *,
+    budget: int = 1000,
+    checks: Iterable[str] | None = None,
+    expected_failed_checks: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Any:
+    """A pytest decorator: one test for each optimizer and check. Needs pytest.
+
+    Parameters
+    ----------
+    factories : dict of name to factory
+    x0, budget, checks, expected_failed_checks, **options
+        As in `check_optimizer`.
+
+    Examples
+    --------
+    >>> from blackbox_es import VanillaES
+    >>> def vanilla(x0, seed):
+    ...     return VanillaES(random_state=seed).start(x0)
+    >>> @parametrize_with_optimizer_checks({"vanilla": vanilla})
+    ... def test_optimizer(optimizer, check):
+    ...     check(optimizer)
+    """
+    names = None if checks is None else list(checks)
+    courses = {
+        label: _course(factory, x0, names, budget, expected_failed_checks, **options)
+        for label, factory in factories.items()
+    }
+    return parametrize("optimizer", courses)
