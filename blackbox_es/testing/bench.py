@@ -9,6 +9,7 @@ import random
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -77,8 +78,9 @@ class ObjectiveBench:
         self.low, self.high = as_bounds(bounds, self.x0)
         self.stochastic = stochastic
         self.surrogate_fn = surrogate_fn
-        self.seed = seed
+        self.seed = as_seed(seed)
         self.spent = 0
+        self.first_value: float | None = None  # at x0, before anything else was evaluated
         self.alignment: Any = None  # of the surrogate with the gradient, once it is measured
         self.function = Function(f, vectorized, "seed" in parameters(f))
 
@@ -146,16 +148,34 @@ class ObjectiveBench:
         return np.array(flat).reshape(points.shape[:-1])
 
 
+def array_of(value: Any) -> Array:
+    """The value as an array; one of objects if it has no shape."""
+    try:
+        return np.asarray(value)
+    except ValueError:  # lists of unequal lengths
+        return np.asarray(None)
+
+
 def same(a: Any, b: Any) -> bool:
     """Equal bit for bit; NaN is NaN."""
     return bool(np.array_equal(a, b, equal_nan=True))
 
 
 def close(a: Any, b: Any) -> bool:
-    """Equal to 1e-9 of the largest: what another order of summation may change is less."""
+    """Equal but for what another order of summation may change: 1e-9 of the largest.
+
+    Where all values are float32's, as computed in single precision, it is 1e-4.
+    """
     a, b = np.asarray(a, float), np.asarray(b, float)
-    finite = np.abs(b[np.isfinite(b)])
-    return bool(np.allclose(a, b, rtol=1e-9, atol=1e-9 * finite.max(initial=0.0), equal_nan=True))
+    largest = np.abs(b[np.isfinite(b)]).max(initial=0.0)
+    tolerance = 1e-4 if single_precision(a) and single_precision(b) else 1e-9
+    return bool(np.allclose(a, b, rtol=0.0, atol=tolerance * largest, equal_nan=True))
+
+
+def single_precision(values: Array) -> bool:
+    """All values are numbers that float32 can represent."""
+    with np.errstate(over="ignore"):
+        return same(values, values.astype(np.float32))
 
 
 def call_and_compare(call: Callable[[], Any]) -> None:
@@ -179,6 +199,13 @@ def global_state() -> dict[str, Any]:
         "the working directory": os.getcwd(),
         "the environment (os.environ)": dict(os.environ),
     }
+
+
+def as_seed(seed: Any) -> int:
+    """An integer that is not negative: no entropy, so that reports can be repeated."""
+    if not isinstance(seed, Integral) or seed < 0:
+        raise ValueError(f"seed={seed!r}: expected an integer of at least 0")
+    return int(seed)
 
 
 def as_bounds(bounds: Any, x0: Array) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ that cannot say anything calls `skip`. It returns findings for the report, or no
 from __future__ import annotations
 
 import html
+import os
 import random
 import time
 import unittest
@@ -18,6 +19,10 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
+
+from blackbox_es._validation import check_choice, check_count
+
+_NOBODYS_SEED = 2_718_281_828  # so that code that seeds is seen to have changed the state
 
 Result = dict[str, Any]
 Findings = dict[str, Any]
@@ -123,19 +128,26 @@ def enrol(checks: list[Check]) -> Callable[..., Callable[[Any], Any]]:
 
 
 @contextmanager
-def kept_randomness() -> Iterator[None]:
-    """The global generators begin at a fixed state, and get their own back afterwards.
+def kept_world(seed: int | None) -> Iterator[None]:
+    """What is global in the process is as it was afterwards; random generators begin at the seed.
 
     So code that uses them gives the same report each time, and a report disturbs nobody.
     """
     ours, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002
-    random.seed(0)
-    np.random.seed(0)  # noqa: NPY002
+    directory, environment = os.getcwd(), dict(os.environ)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
     try:
-        yield
+        with warnings.catch_warnings(), np.errstate(), np.printoptions():
+            yield
     finally:
         random.setstate(ours)
         np.random.set_state(numpys)  # noqa: NPY002
+        if os.getcwd() != directory:
+            os.chdir(directory)
+        if os.environ != environment:
+            os.environ.clear()
+            os.environ.update(environment)
 
 
 class Course:
@@ -147,9 +159,10 @@ class Course:
         checks: Iterable[Check],
         *,
         names: Iterable[str] | None = None,
-        budget: int | None = None,
+        budget: int,
         expected_failed_checks: Mapping[str, str] | None = None,
     ) -> None:
+        check_count("budget", budget)
         self.bench = bench
         self.budget = budget
         self.expected = dict(expected_failed_checks or {})
@@ -169,19 +182,19 @@ class Course:
             if name in self._failed:
                 skip(f"{name} failed")
         cost, left = check.cost(self.bench), self.left
-        if left is not None and cost > left:
+        if cost > left:
             skip(f"costs {cost} {self.bench.unit}; {left} of {self.budget} are left")
         try:
-            with kept_randomness():
+            with kept_world(_NOBODYS_SEED):
                 return check(self.bench)
         except CheckFailed:
             self._failed.add(check.name)
             raise
 
     @property
-    def left(self) -> int | None:
+    def left(self) -> int:
         """What may still be spent."""
-        return None if self.budget is None else max(self.budget - self.bench.spent, 0)
+        return max(self.budget - self.bench.spent, 0)
 
     def steps(self) -> Iterator[Step]:
         """Each check as a function of the subject, for a test runner."""
@@ -191,8 +204,7 @@ class Course:
         self, title: str, on_fail: str | None, callback: Callable[..., Any] | None
     ) -> CheckReport:
         """All checks, to the end."""
-        if on_fail not in ("raise", "warn", None):
-            raise ValueError(f"on_fail={on_fail!r}: take 'raise', 'warn' or None")
+        check_choice("on_fail", on_fail, ("raise", "warn", None))
         begun = time.perf_counter()
         report = CheckReport(title, self.bench.unit)
         for check in self.checks:

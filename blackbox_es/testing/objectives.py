@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es.testing.bench import Function, ObjectiveBench, call_and_compare, close, same
+from blackbox_es.testing.bench import (
+    Function,
+    ObjectiveBench,
+    array_of,
+    call_and_compare,
+    close,
+    same,
+    single_precision,
+)
 from blackbox_es.testing.checks import (
     Check,
     CheckReport,
@@ -23,6 +31,7 @@ from blackbox_es.testing.checks import (
     Step,
     broken,
     enrol,
+    kept_world,
     parametrize,
     skip,
 )
@@ -44,12 +53,13 @@ def check_return_value(bench: ObjectiveBench) -> None:
     """The objective returns one real number."""
     x = bench.x0[None] if bench.function.vectorized else bench.x0
     value = bench.raw(x)
-    array = np.asarray(value)
+    array = array_of(value)
     shapes: tuple[tuple[int, ...], ...] = ((1,),) if bench.function.vectorized else ((), (1,))
     if value is None:
         broken(x=bench.x0, returned=value, advice="there is no `return`: return the value")
     if array.dtype.kind not in "fiub" or array.shape not in shapes:
         broken(x=bench.x0, returned=value, type=type(value).__name__, shape=array.shape)
+    bench.first_value = float(array.item())
 
 
 @_check(
@@ -95,6 +105,8 @@ def check_call_order(bench: ObjectiveBench) -> None:
     points = bench.points(4)
     forward = bench.values(points)
     backward = bench.values(points[::-1])[::-1]
+    if bench.first_value is not None and not same(bench.first_value, forward[0]):
+        broken(x=points[0], value=bench.first_value, value_now=forward[0])
     buffer = np.empty_like(points[0])
     reused = np.empty(4)
     for i, x in enumerate(points):
@@ -116,7 +128,7 @@ def check_argument_untouched(bench: ObjectiveBench) -> None:
     """The objective does not write into its argument."""
     given = bench.points(4) if bench.function.vectorized else bench.points(1)[0]
     x = given.copy()
-    bench.guarded(given, lambda: bench.function.raw(x), 4)
+    bench.guarded(given, lambda: bench.function.raw(x), x.size // bench.n)
     if not same(x, given):
         broken(x_before=given, x_after=x)
 
@@ -135,7 +147,7 @@ def check_read_only(bench: ObjectiveBench) -> None:
     except Exception as error:
         broken(x=x, raised=error, cause=error)
     finally:
-        bench.spent += 4 if bench.function.vectorized else 1
+        bench.spent += x.size // bench.n
 
 
 @_check(
@@ -172,7 +184,7 @@ def check_memory_layout(bench: ObjectiveBench) -> Findings:
         layouts["in Fortran's order"] = np.asfortranarray(given)
     refused = []
     for name, x in layouts.items():
-        bench.spent += len(points) if bench.function.vectorized else 1
+        bench.spent += x.size // bench.n
         try:
             value = bench.function.raw(x)
         except Exception:  # it may, as long as it says so
@@ -202,6 +214,20 @@ def check_batch(bench: ObjectiveBench) -> None:
         if not close(values, together):
             i = int(np.argmax(np.abs(values - together)))
             broken(row=i, x=X[i], value_together=together[i], **{f"value {way}": values[i]})
+
+
+# -- the world around it -------------------------------------------------------------------------
+
+
+@_check(
+    cost=2,
+    needs=_VALUE,
+    advice="use a generator of your own, `with np.errstate(...)`, absolute paths",
+)
+def check_global_state(bench: ObjectiveBench) -> None:
+    """Random generators, error handling, warnings and directory of the process stay as they are."""
+    for x in bench.points(2):
+        call_and_compare(lambda x=x: bench.value(x))  # type: ignore[misc]
 
 
 # -- other threads and processes -----------------------------------------------------------------
@@ -239,7 +265,7 @@ def _pickled(subject: Any, x: Array) -> tuple[bytes, str]:
 
 @_check(
     cost=48,
-    needs=_SAME,
+    needs=(*_SAME, "check_global_state"),
     advice="keep what a call computes in local variables, not in self, globals or a shared buffer",
 )
 def check_threads(bench: ObjectiveBench) -> None:
@@ -352,20 +378,11 @@ def check_processes(bench: ObjectiveBench) -> None:
 
 
 def _values(function: Function, points: Array) -> Array:
-    return np.array([function(x.copy()) for x in points])
+    with kept_world(None):  # workers live on: what one objective did must not meet the next
+        return np.array([function(x.copy()) for x in points])
 
 
-# -- the world around it -------------------------------------------------------------------------
-
-
-@_check(
-    cost=2,
-    needs=_VALUE,
-    advice="use a generator of your own, `with np.errstate(...)`, absolute paths",
-)
-def check_global_state(bench: ObjectiveBench) -> None:
-    """Random generators, error handling, warnings and directory of the process stay as they are."""
-    call_and_compare(lambda: bench.values(bench.points(2)))
+# -- far away --------------------------------------------------------------------------------------
 
 
 @_check(
@@ -390,7 +407,7 @@ def check_far_away(bench: ObjectiveBench) -> Findings:
         except BaseException as error:
             broken(x=x, raised=repr(error), cause=error)
         else:
-            if np.asarray(value).dtype.kind not in "fiub":
+            if array_of(value).dtype.kind not in "fiub":
                 broken(x=x, returned=value)
     after = bench.value(bench.x0)
     if bench.repeatable and not same(before, after):
@@ -443,8 +460,7 @@ def check_resolution(bench: ObjectiveBench) -> Findings:
     if not values.size:
         skip("there are no finite values")
     largest = np.abs(values).max()
-    single = same(values, values.astype(np.float32))
-    step = float(np.spacing(np.float32(largest) if single else largest))
+    step = float(np.spacing(np.float32(largest) if single_precision(values) else largest))
     size = float(np.sqrt(np.mean((values[0] - values[1]) ** 2)))
     bits = math.log2(size / step) if size > 0.0 else 0.0
     if bits < _FEWEST_BITS:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from blackbox_es._validation import as_center
-from blackbox_es.testing.bench import as_bounds, call_and_compare, same
+from blackbox_es.testing.bench import array_of, as_bounds, as_seed, call_and_compare, same
 from blackbox_es.testing.checks import (
     Check,
     CheckReport,
@@ -50,7 +51,7 @@ class OptimizerBench:
         self.x0 = as_center(x0)
         self.bounded = bounds is not None
         self.low, self.high = as_bounds(bounds, self.x0)
-        self.seed = seed
+        self.seed = as_seed(seed)
         self.spent = 0
 
     def make(self, seed: int | None = None, x0: Array | None = None) -> Any:
@@ -84,7 +85,9 @@ class OptimizerBench:
         for _ in range(count):
             X = self.ask(optimizer)
             seen.append(table(X))
-            self.tell(optimizer, X, [(objective or self.sphere)(x) for x in seen[-1]])
+            with np.errstate(all="ignore"):  # points may have gone anywhere
+                values = [(objective or self.sphere)(x) for x in seen[-1]]
+            self.tell(optimizer, X, values)
         return seen
 
     def sphere(self, x: Array) -> float:
@@ -114,10 +117,7 @@ def check_points_asked(bench: OptimizerBench) -> None:
     optimizer = bench.make()
     for generation in range(3):
         X = bench.ask(optimizer)
-        try:
-            array = np.asarray(X)
-        except ValueError:
-            broken(generation=generation, asked=X)
+        array = array_of(X)
         if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] != bench.x0.size:
             broken(
                 generation=generation,
@@ -151,11 +151,63 @@ def check_points_stay(bench: OptimizerBench) -> None:
     optimizer = bench.make()
     X = bench.ask(optimizer)
     before = table(X)
-    bench.tell(optimizer, X, [bench.sphere(x) for x in before])
+    bench.tell(optimizer, deepcopy(X), [bench.sphere(x) for x in before])
     bench.generations(optimizer, 2)
     if not same(before, table(X)):
         row = int(np.argmax((before != table(X)).any(axis=1)))
         broken(point=row, asked=before[row], two_generations_later=table(X)[row])
+
+
+@_check(
+    cost=2, needs=_ASK, advice="draw new noise for each generation; advance the generator's state"
+)
+def check_new_generation(bench: OptimizerBench) -> None:
+    """Each generation has points of its own."""
+    first, second = (X - X.mean(axis=0) for X in bench.generations(bench.make(), 2))
+    if first.shape == second.shape and _parallel(first.ravel(), second.ravel()):
+        broken(
+            first_point_less_the_mean=first[0],
+            in_the_next_generation=second[0],
+            of_all_points="parallel",
+        )
+
+
+def _parallel(a: Array, b: Array) -> bool:
+    return bool(a @ b > (1.0 - 1e-9) * np.linalg.norm(a) * np.linalg.norm(b))
+
+
+# -- seeds ---------------------------------------------------------------------------------------
+
+
+def _same_seed(bench: OptimizerBench, seed: int) -> None:
+    expected = bench.generations(bench.make(seed), 3)
+    np.random.seed(99)  # noqa: NPY002 - somebody else's business in the meantime
+    _compare(expected, bench.generations(bench.make(seed), 3), seed=seed)
+
+
+@_check(cost=6, needs=_ASK, advice="derive all randomness from the seed")
+def check_same_seed(bench: OptimizerBench) -> None:
+    """The same seed gives the same search."""
+    _same_seed(bench, bench.seed + 1)
+
+
+@_check(cost=6, needs=_SAME, advice="test `seed is None`, not `not seed`")
+def check_seed_zero(bench: OptimizerBench) -> None:
+    """Zero is a seed like any other."""
+    _same_seed(bench, 0)
+
+
+@_check(cost=4, needs=_ASK, advice="use the seed")
+def check_other_seed(bench: OptimizerBench) -> None:
+    """Another seed gives another search."""
+    seen = {seed: bench.generations(bench.make(seed), 1)[0] for seed in range(4)}
+    for seed in range(1, 4):
+        for other in range(seed):
+            if same(seen[seed], seen[other]):
+                broken(seeds=f"{other} and {seed}", first_point_of_both=seen[seed][0])
+
+
+# -- what belongs to the caller --------------------------------------------------------------------
 
 
 @_check(cost=6, needs=_SAME, advice="hand out a copy, or an array that is read-only")
@@ -169,19 +221,6 @@ def check_points_are_yours(bench: OptimizerBench) -> None:
         if x.flags.writeable:
             x[:] = np.nan
     _compare(expected[1:], bench.generations(optimizer, 2))
-
-
-@_check(
-    cost=2, needs=_ASK, advice="draw new noise for each generation; advance the generator's state"
-)
-def check_new_generation(bench: OptimizerBench) -> None:
-    """Each generation has points of its own."""
-    first, second = bench.generations(bench.make(), 2, lambda x: 1.0)
-    if same(first, second):
-        broken(generation_0=first[0], generation_1=second[0], values="all the same")
-
-
-# -- what belongs to the caller --------------------------------------------------------------------
 
 
 @_check(cost=3, needs=_ASK, advice="copy x0 when the search begins: `self.mean = np.array(x0)`")
@@ -237,37 +276,6 @@ def check_told_untouched(bench: OptimizerBench) -> None:
 def check_global_state(bench: OptimizerBench) -> None:
     """Random generators, error handling and directory of the process stay as they are."""
     call_and_compare(lambda: bench.generations(bench.make(), 3))
-
-
-# -- seeds ---------------------------------------------------------------------------------------
-
-
-def _same_seed(bench: OptimizerBench, seed: int) -> None:
-    expected = bench.generations(bench.make(seed), 3)
-    np.random.seed(99)  # noqa: NPY002 - somebody else's business in the meantime
-    _compare(expected, bench.generations(bench.make(seed), 3), seed=seed)
-
-
-@_check(cost=6, needs=_ASK, advice="derive all randomness from the seed")
-def check_same_seed(bench: OptimizerBench) -> None:
-    """The same seed gives the same search."""
-    _same_seed(bench, bench.seed + 1)
-
-
-@_check(cost=6, needs=_SAME, advice="test `seed is None`, not `not seed`")
-def check_seed_zero(bench: OptimizerBench) -> None:
-    """Zero is a seed like any other."""
-    _same_seed(bench, 0)
-
-
-@_check(cost=4, needs=_ASK, advice="use the seed")
-def check_other_seed(bench: OptimizerBench) -> None:
-    """Another seed gives another search."""
-    seen = {seed: bench.generations(bench.make(seed), 1)[0] for seed in range(4)}
-    for seed in range(1, 4):
-        for other in range(seed):
-            if same(seen[seed], seen[other]):
-                broken(seeds=f"{other} and {seed}", first_point_of_both=seen[seed][0])
 
 
 @_check(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from blackbox_es._validation import check_function
 from blackbox_es.samplers import orthonormal_rows, unit_guide
-from blackbox_es.testing.bench import ObjectiveBench, call_and_compare, same
+from blackbox_es.testing.bench import ObjectiveBench, array_of, call_and_compare, same
 from blackbox_es.testing.checks import Check, CheckReport, Course, Findings, broken, enrol, skip
 
 Array = npt.NDArray[Any]
@@ -32,7 +32,10 @@ def check_surrogate_value(bench: ObjectiveBench) -> None:
     value = _call(bench, x)
     if value is None:
         broken(x=x, returned=value, advice="there is no `return`: return the gradient")
-    array = np.asarray(value)
+    try:
+        array = array_of(value)
+    except ValueError:
+        broken(x=x, returned=value, type=type(value).__name__)
     if array.dtype.kind not in "fiub":
         broken(x=x, returned=value, type=type(value).__name__, dtype=str(array.dtype))
     if array.ndim not in (1, 2) or len(array) != bench.n or array.size == 0:
