@@ -14,7 +14,8 @@ import sklearn.pipeline
 
 import blackbox_es
 from blackbox_es import problems
-from blackbox_es.cli import _edges, _moved, main
+from blackbox_es.cli import main
+from blackbox_es.cli.mnist import _edges, _moved
 
 ROOT = Path(blackbox_es.__file__).parents[1]
 QUADRATIC = ["quadratic", "--iterations", "50"]
@@ -271,3 +272,80 @@ def test_console_script():
     module, _, function = project["scripts"]["blackbox-es"].partition(":")
     assert getattr(importlib.import_module(module), function) is main
     assert project["version"] == blackbox_es.__version__
+
+
+# -- check ---------------------------------------------------------------------------------------
+
+MINE = """
+import numpy as np
+X0 = np.ones(30)
+def start(): return [1.0, 2.0]
+def loss(x): return float(((x - 0.5) ** 2).sum())
+def rows(X): return ((X - 0.5) ** 2).sum(axis=1)
+def gradient(x): return 2 * (x - 0.5)
+def spoils(x):
+    x -= 0.5
+    return float((x**2).sum())
+class problem:
+    inner = staticmethod(loss)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A module in the working directory; imported afresh each time."""
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    importlib.invalidate_caches()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "mine:loss --x0 0.5 -1 2",
+        "mine:loss --x0 mine:X0 --sigma 0.5 --surrogate mine:gradient",
+        "mine:problem.inner --x0 mine:start --seed 3",
+        "mine:rows --x0 1 2 --vectorized",
+        "mine:loss --x0 1 2 --bounds 0 3 --stochastic",
+        "scipy.optimize:rosen --x0 0 0 --checks check_pickle",
+    ],
+)
+def test_check(words, mine, capsys):
+    """It prints the report; nothing is wrong with these."""
+    assert status(["check", *words.split()]) == 0
+    text, errors = capsys.readouterr()
+    assert text.startswith("check_objective(")
+    assert not errors
+    assert ("surrogate" in text) == ("--surrogate" in words)
+
+
+def test_check_of_a_broken_objective(mine, capsys):
+    """The failure is shown in full, and the exit status says so."""
+    assert status(["check", "mine:spoils", "--x0", "1", "2"]) == 1
+    text = capsys.readouterr().out
+    assert "check_argument_untouched: The objective does not write into its argument" in text
+    assert "what to do: work on a copy" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("mine --x0 1", "'mine' is not of the form MODULE:NAME"),
+        ("nowhere:f --x0 1", "there is no module 'nowhere'"),
+        ("mine:nothing --x0 1", "module 'mine' has no 'nothing'"),
+        ("mine:X0 --x0 1", "is not callable"),
+        ("mine:loss --x0 one", "--x0 one: expected numbers, or MODULE:NAME"),
+        ("mine:loss --x0 nan", "x0[0] is nan"),
+        ("mine:loss --x0 1 --sigma 0", "sigma=0.0"),
+        ("mine:loss --x0 1 --bounds 2 3", "is not within its bounds"),
+        ("mine:loss --x0 1 --budget 0", "0 is less than 1"),
+        ("mine:loss --x0 1 --checks check_x", "no check 'check_x' here"),
+        ("mine:loss", "--x0"),
+    ],
+)
+def test_check_of_bad_arguments(words, message, mine, capsys):
+    """One line says what is wrong; the exit status is 2."""
+    assert status(["check", *words.split()]) == 2
+    assert message in capsys.readouterr().err

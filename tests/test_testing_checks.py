@@ -3,6 +3,7 @@
 import html.parser
 import pickle
 import random
+import re
 import subprocess
 import sys
 import unittest
@@ -23,6 +24,8 @@ from blackbox_es.testing.optimizers import OPTIMIZER_CHECKS
 from blackbox_es.testing.surrogates import SURROGATE_CHECKS
 
 X0 = np.array([1.0, 2.0, 3.0])
+# Those that apply to a plain function of one point.
+PLAIN = [c.name for c in OBJECTIVE_CHECKS if c.name not in ("check_batch", "check_noise")]
 EVERY = {c.name: c for c in (*OBJECTIVE_CHECKS, *SURROGATE_CHECKS, *OPTIMIZER_CHECKS)}
 
 
@@ -40,7 +43,7 @@ def test_checks_say_what_they_are(name):
     """A law of one line and an advice; what is needed comes before."""
     check = EVERY[name]
     assert name.startswith("check_")
-    assert 10 < len(check.law) < 100
+    assert 10 < len(check.law) < 75
     assert not check.law.endswith(".")
     assert check.advice or name == "check_roughness"
     for checks in (OBJECTIVE_CHECKS, SURROGATE_CHECKS, OPTIMIZER_CHECKS):
@@ -57,7 +60,8 @@ def test_results_are_shaped_like_those_of_scikit_learn():
     """A list of dicts with the same keys, and a few more."""
     report = check_objective(spoils, X0, on_fail=None)
     shared = {"check_name", "exception", "status", "expected_to_fail", "expected_to_fail_reason"}
-    assert len(report) == len(list(report)) == len(OBJECTIVE_CHECKS)
+    assert [r["check_name"] for r in report] == PLAIN
+    assert len(report) == len(PLAIN)
     for result in report:
         assert set(result) == {*shared, "subject", "law", "cost", "findings"}
         assert result["status"] in ("passed", "failed", "xfail", "skipped")
@@ -65,7 +69,7 @@ def test_results_are_shaped_like_those_of_scikit_learn():
         assert result["subject"] is spoils
     assert report["check_argument_untouched"]["status"] == "failed"
     assert report.spent == sum(result["cost"] for result in report)
-    assert report.findings["resolution of differences"].endswith("bits")
+    assert report.findings["resolution"].endswith("bits")
 
 
 def test_counted_evaluations_are_the_real_ones():
@@ -225,14 +229,14 @@ def test_bad_arguments_of_the_others():
 
 
 def test_repr_is_readable():
-    """A line for each check, what was found, and the failures in full; nothing wider than 120."""
+    """A line for each check, what was found, and the failures in full; nothing too wide."""
     text = repr(check_objective(spoils, X0, on_fail=None))
     assert text.startswith("check_objective(spoils): ")
     assert "  FAILED  check_argument_untouched  The objective does not write" in text
     assert "  ok      check_return_value " in text
-    assert "suggested sigma: 0.1 (" in text
+    assert re.search(r"suggested sigma +0\.1 \(", text)
     assert "what to do: " in text
-    assert max(map(len, text.splitlines())) <= 130
+    assert max(map(len, text.splitlines())) <= 115
 
 
 def test_html_is_well_formed():
@@ -322,7 +326,7 @@ def test_generator():
             outcome[check.name] = "failed"
         except unittest.SkipTest as why:
             outcome[check.name] = str(why)
-    assert [c.name for c in OBJECTIVE_CHECKS] == list(outcome)
+    assert list(outcome) == PLAIN
     assert outcome["check_argument_untouched"] == "failed"
     assert outcome["check_read_only"] == "check_argument_untouched failed"
     assert "are left" in outcome["check_roughness"]

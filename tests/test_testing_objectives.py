@@ -569,6 +569,7 @@ def only_in_the_box(x):
 
 HEALTHY = {
     "sphere": (sphere, X0, {}),
+    "at its minimum": (sphere, np.zeros(4), {}),
     "numpy scalar": (least_squares, X0, {}),
     "size one": (lambda x: np.array([x @ x]), X0, {}),
     "0-d": (lambda x: np.sum(x**2, keepdims=True).squeeze(), X0, {}),

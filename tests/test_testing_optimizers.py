@@ -316,3 +316,35 @@ def test_costs_are_bounds():
     costs = {check.name: check.cost(None) for check in OPTIMIZER_CHECKS}
     for result in check_optimizer(InBounds, bounds=[(-1.5, 2.5)] * 5):
         assert 0 < result["cost"] <= costs[result["check_name"]]
+
+
+def strategy(name):
+    """A factory of one of the package's strategies; with a surrogate if it takes one."""
+
+    def factory(x0, seed):
+        es = STRATEGIES[name](random_state=seed).start(x0)
+        return Guided(es) if es._takes_surrogate else es
+
+    return factory
+
+
+class Guided:
+    """A guided strategy and its surrogate as one optimizer."""
+
+    def __init__(self, es):
+        self.es = es
+
+    def ask(self):
+        return self.es.ask(self.es.x_ - 0.3)
+
+    def tell(self, X, values):
+        self.es.tell(X, values)
+
+
+def healthy():
+    """Factories and options, by name; those of other packages if they are installed."""
+    return {
+        "plain": (Plain, {}),
+        "in bounds": (InBounds, {"bounds": [(-1.5, 2.5)] * 5}),
+        **{name: (strategy(name), {}) for name in STRATEGIES},
+    }

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from blackbox_es._validation import as_center, as_value, as_values, check_function, check_positive
 from blackbox_es.evaluation import parameters
-from blackbox_es.testing.checks import broken, skip
+from blackbox_es.testing.checks import broken
 
 Array = npt.NDArray[Any]
 
@@ -93,11 +93,6 @@ class ObjectiveBench:
     def repeatable(self) -> bool:
         """Values can be compared: there is no noise, or a seed decides it."""
         return self.function.takes_seed or not self.stochastic
-
-    def need_repeatable(self) -> None:
-        """Skip the check if values cannot be compared."""
-        if not self.repeatable:
-            skip("values of a stochastic objective without a parameter `seed` cannot be compared")
 
     # -- points ------------------------------------------------------------------------------------
 

@@ -71,12 +71,15 @@ class Check:
     advice : str
     needs : tuple of str
         Names of checks: if one of them has failed, this one says nothing new.
+    applies : callable
+        ``applies(bench) -> bool``: whether there is anything to check.
     """
 
     function: Callable[[Any], Findings | None]
     cost: Callable[[Any], int]
     advice: str
     needs: tuple[str, ...] = ()
+    applies: Callable[[Any], bool] = lambda bench: True
 
     @property
     def name(self) -> str:
@@ -115,11 +118,15 @@ def enrol(checks: list[Check]) -> Callable[..., Callable[[Any], Any]]:
     """A decorator that adds a function to the checks."""
 
     def add(
-        *, advice: str, cost: int | Callable[[Any], int] = 0, needs: Sequence[str] = ()
+        *,
+        advice: str,
+        cost: int | Callable[[Any], int] = 0,
+        needs: Sequence[str] = (),
+        applies: Callable[[Any], bool] = lambda bench: True,
     ) -> Callable[[Any], Any]:
         def decorate(function: Callable[[Any], Findings | None]) -> Callable[..., Any]:
             price = cost if callable(cost) else lambda bench: cost
-            checks.append(Check(function, price, advice, tuple(needs)))
+            checks.append(Check(function, price, advice, tuple(needs), applies))
             return function
 
         return decorate
@@ -173,7 +180,7 @@ class Course:
             for name in given:
                 if name not in known:
                     raise ValueError(f"{argument}: no check {name!r} here: {', '.join(known)}")
-        self.checks = [check for check in self.checks if check.name in wanted]
+        self.checks = [c for c in self.checks if c.name in wanted and c.applies(bench)]
         self._failed: set[str] = set()
 
     def attempt(self, check: Check) -> Findings:
@@ -332,7 +339,8 @@ class CheckReport(Sequence[Result]):
             lines.append(f"  {mark:8}{name:{width}}  {note}")
         if self.findings:
             lines += ["", "  found"]
-            lines += [f"    {name}: {shown(value)}" for name, value in self.findings.items()]
+            wide = max(map(len, self.findings))
+            lines += [f"    {name:{wide}}  {shown(value)}" for name, value in self.findings.items()]
         for name in self.failed:
             lines += ["", str(self[name]["exception"])]
         return "\n".join(lines)

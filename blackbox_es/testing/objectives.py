@@ -41,6 +41,12 @@ Array = npt.NDArray[Any]
 
 OBJECTIVE_CHECKS: list[Check] = []
 _check = enrol(OBJECTIVE_CHECKS)
+
+
+def _repeatable(bench: ObjectiveBench) -> bool:
+    return bench.repeatable
+
+
 _VALUE = ("check_return_value",)
 _SAME = ("check_return_value", "check_deterministic")
 
@@ -77,17 +83,17 @@ def check_finite_nearby(bench: ObjectiveBench) -> Findings:
         half, pair = np.argwhere(~finite)[0]
         x = pairs[half, pair]
         broken(pairs_that_are_finite=f"{finite.all(axis=0).sum()} of 16", for_example_not_at=x)
-    return {"values that are finite": f"{finite.sum()} of 32"}
+    return {"finite values": f"{finite.sum()} of 32"}
 
 
 @_check(
+    applies=_repeatable,
     cost=8,
     needs=_VALUE,
     advice="pass stochastic=True, or give the objective a parameter `seed` for its noise",
 )
 def check_deterministic(bench: ObjectiveBench) -> None:
     """The same point, and seed if it takes one, gives the same value."""
-    bench.need_repeatable()
     for x in bench.points(4):
         first, again = bench.value(x), bench.value(x)
         if not same(first, again):
@@ -95,13 +101,13 @@ def check_deterministic(bench: ObjectiveBench) -> None:
 
 
 @_check(
+    applies=_repeatable,
     cost=12,
     needs=_SAME,
     advice="keep nothing from one call to the next; key a cache by the bytes of x, not by x itself",
 )
 def check_call_order(bench: ObjectiveBench) -> None:
     """A value depends on the point, not on what was evaluated before."""
-    bench.need_repeatable()
     points = bench.points(4)
     forward = bench.values(points)
     backward = bench.values(points[::-1])[::-1]
@@ -167,13 +173,13 @@ def check_result_is_fresh(bench: ObjectiveBench) -> None:
 
 
 @_check(
+    applies=_repeatable,
     cost=20,
     needs=_SAME,
     advice="begin with `x = np.ascontiguousarray(x)` where compiled code takes its memory",
 )
 def check_memory_layout(bench: ObjectiveBench) -> Findings:
     """A value depends on the numbers in x, not on how they lie in memory."""
-    bench.need_repeatable()
     points = bench.points(4)
     # One point, or all of them as rows.
     given = points if bench.function.vectorized else points[1]
@@ -196,13 +202,13 @@ def check_memory_layout(bench: ObjectiveBench) -> Findings:
 
 
 @_check(
-    cost=24, needs=_SAME, advice="reduce over the last axis only, `axis=-1`, and mix no two rows"
+    applies=lambda bench: bench.function.vectorized and bench.repeatable,
+    cost=24,
+    needs=_SAME,
+    advice="reduce over the last axis only, `axis=-1`, and mix no two rows",
 )
 def check_batch(bench: ObjectiveBench) -> None:
     """A row's value is the same alone, among other rows, and in any order."""
-    if not bench.function.vectorized:
-        skip("the objective is not vectorized")
-    bench.need_repeatable()
     X = bench.points(8)
     together = np.asarray(bench.raw(X))
     if together.shape != (8,):
@@ -225,7 +231,7 @@ def check_batch(bench: ObjectiveBench) -> None:
     advice="use a generator of your own, `with np.errstate(...)`, absolute paths",
 )
 def check_global_state(bench: ObjectiveBench) -> None:
-    """Random generators, error handling, warnings and directory of the process stay as they are."""
+    """Random generators and all else that is global stay as they are."""
     for x in bench.points(2):
         call_and_compare(lambda x=x: bench.value(x))  # type: ignore[misc]
 
@@ -391,7 +397,7 @@ def _values(function: Function, points: Array) -> Array:
     advice="far away return inf, NaN or a large value, or raise an Exception",
 )
 def check_far_away(bench: ObjectiveBench) -> Findings:
-    """Far away it gives a real number or raises an Exception, and nearby it is as before."""
+    """Far away it gives a number or raises an Exception; then it is as before."""
     before = bench.value(bench.x0)
     direction = bench.rng("far").standard_normal(bench.n)
     raised = set()
@@ -419,14 +425,13 @@ def check_far_away(bench: ObjectiveBench) -> Findings:
 
 
 @_check(
+    applies=lambda bench: bench.stochastic or bench.function.takes_seed,
     cost=40,
     needs=_VALUE,
     advice="let `seed` decide all of the noise: `rng = np.random.default_rng(seed)`",
 )
 def check_noise(bench: ObjectiveBench) -> Findings:
-    """What is called stochastic is so, and its noise comes from the seed if there is one."""
-    if not bench.stochastic and not bench.function.takes_seed:
-        skip("the objective is not stochastic")
+    """A stochastic objective with a parameter seed changes with it."""
     seeds = range(1, 9)
     if not bench.function.takes_seed:
         values = [bench.value(bench.x0) for _ in seeds]
@@ -454,23 +459,23 @@ def check_noise(bench: ObjectiveBench) -> Findings:
     advice="raise sigma; subtract large constants from the objective; compute and return float64",
 )
 def check_resolution(bench: ObjectiveBench) -> Findings:
-    """Differences between points sigma apart are well above the rounding of values."""
+    """Values around x0 differ by much more than their rounding."""
     values = bench.values(bench.pairs(16))
     values = values[:, np.isfinite(values).all(axis=0)]
     if not values.size:
         skip("there are no finite values")
     largest = np.abs(values).max()
     step = float(np.spacing(np.float32(largest) if single_precision(values) else largest))
-    size = float(np.sqrt(np.mean((values[0] - values[1]) ** 2)))
+    size = float(values.std())
     bits = math.log2(size / step) if size > 0.0 else 0.0
     if bits < _FEWEST_BITS:
         broken(
-            differences=size,
+            standard_deviation=size,
             rounding=step,
             bits=round(bits, 1),
             values="all the same" if size == 0.0 else f"about {largest:.3g}",
         )
-    return {"resolution of differences": f"{bits:.0f} bits"}
+    return {"resolution": f"{bits:.0f} bits"}
 
 
 _FEWEST_BITS = 8  # the differences are then known to half a percent
@@ -493,13 +498,13 @@ def check_roughness(bench: ObjectiveBench) -> Findings:
     ties = (odd == 0.0).mean(axis=1)
     factor, reason = suggested(odd, even, noise)
     findings: Findings = {
-        "ties (f(x+d) = f(x-d)) at sigma, sigma/2, sigma/4": ", ".join(f"{t:.0%}" for t in ties),
+        "ties, f(x+d) = f(x-d), at sigma, sigma/2, sigma/4": ", ".join(f"{t:.0%}" for t in ties),
     }
     if change.all():
         rough = np.log2(change[:-1] / change[1:])
         curved = np.sqrt((even[0] ** 2).mean() / (odd**2 + even**2)[0].mean())
         findings |= {
-            "smoothness (1 linear, 2 at an optimum, 0 noise)": ", ".join(f"{r:.2f}" for r in rough),
+            "smoothness: 1 linear, 2 at an optimum, 0 noise": ", ".join(f"{r:.2f}" for r in rough),
             "share of curvature at sigma": f"{curved:.0%}",
         }
     return findings | {"suggested sigma": f"{bench.sigma * factor:.3g} ({reason})"}

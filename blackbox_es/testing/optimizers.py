@@ -21,7 +21,6 @@ from blackbox_es.testing.checks import (
     broken,
     enrol,
     parametrize,
-    skip,
 )
 
 Array = npt.NDArray[Any]
@@ -130,11 +129,14 @@ def check_points_asked(bench: OptimizerBench) -> None:
         bench.tell(optimizer, X, [bench.sphere(x) for x in table(X)])
 
 
-@_check(cost=20, needs=_ASK, advice="draw again, reflect or clip before a point is handed out")
+@_check(
+    applies=lambda bench: bench.bounded,
+    cost=20,
+    needs=_ASK,
+    advice="draw again, reflect or clip before a point is handed out",
+)
 def check_bounds(bench: OptimizerBench) -> None:
     """Points lie within the bounds, also if the objective pulls them out."""
-    if not bench.bounded:
-        skip("there are no bounds")
     for sign in (1.0, -1.0):
         optimizer = bench.make()
         for X in bench.generations(optimizer, 10, lambda x, sign=sign: float(sign * x.sum())):  # type: ignore[misc]
@@ -274,7 +276,7 @@ def check_told_untouched(bench: OptimizerBench) -> None:
 
 @_check(cost=3, advice="use a generator of the optimizer's own: `np.random.default_rng(seed)`")
 def check_global_state(bench: OptimizerBench) -> None:
-    """Random generators, error handling and directory of the process stay as they are."""
+    """Random generators and all else that is global stay as they are."""
     call_and_compare(lambda: bench.generations(bench.make(), 3))
 
 
@@ -327,7 +329,7 @@ def check_wrong_length(bench: OptimizerBench) -> None:
     advice="keep the generator and the pending points in the state that is pickled",
 )
 def check_pickle(bench: OptimizerBench) -> None:
-    """Pickled between ask and tell, a search and its copy both go on identically."""
+    """Pickled between ask and tell, a search and its copy go on identically."""
     expected = bench.generations(bench.make(), 3)
     optimizer = bench.make()
     X = bench.ask(optimizer)
@@ -396,7 +398,10 @@ _RUNS, _GENERATIONS = 5, 30
     advice="see that it minimises: best is least; see that steps are not too long",
 )
 def check_sphere_gets_better(bench: OptimizerBench) -> None:
-    """On a sphere whose minimum is ten spreads of the first generation away it comes closer."""
+    """On a sphere it comes closer to the minimum.
+
+    Which is ten spreads of the first generation away.
+    """
     ratios = []
     for run in range(1, _RUNS + 1):
         optimizer = bench.make(bench.seed + run)

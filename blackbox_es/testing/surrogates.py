@@ -68,7 +68,7 @@ def check_surrogate_argument_untouched(bench: ObjectiveBench) -> None:
 
 @_check(needs=_VALUE, advice="use a generator of your own, `with np.errstate(...)`, absolute paths")
 def check_surrogate_global_state(bench: ObjectiveBench) -> None:
-    """Random generators, error handling and directory of the process stay as they are."""
+    """Random generators and all else that is global stay as they are."""
     call_and_compare(lambda: _call(bench, bench.x0))
 
 

@@ -1,12 +1,10 @@
-"""The command line: ``python -m blackbox_es mnist`` and ``python -m blackbox_es quadratic``."""
+"""``python -m blackbox_es mnist``: a network is trained on digits without a gradient."""
 
 from __future__ import annotations
 
 import argparse
 import math
-import sys
 import time
-from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,63 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 import blackbox_es
+from blackbox_es.cli.options import at_least, draw, figure, seconds, threads
 
 Array = npt.NDArray[Any]
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 if all went well."""
-    parser = argparse.ArgumentParser(
-        prog="blackbox-es",
-        description="Evolution strategies at work. `COMMAND --help` tells the options.",
-    )
-    parser.add_argument("--version", action="version", version=blackbox_es.__version__)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_mnist(commands)
-    _add_quadratic(commands)
-    arguments = parser.parse_args(argv)
-    try:
-        run: Callable[..., None] = arguments.run
-        run(arguments)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 130
-    except OSError as error:  # no data, no room for the figure: the message says what to do
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def integer(text: str) -> int:
-        if int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
-        return int(text)
-
-    return integer
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0.0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
-    return value
-
-
-def _threads(text: str) -> int:
-    if int(text) == 0:
-        raise argparse.ArgumentTypeError("0 threads: take 1 or more, or -1 for all cores")
-    return int(text)
-
-
-def _figure(text: str) -> Path:
-    path = Path(text)
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder {path.parent}")
-    return path
-
-
-# -- mnist -----------------------------------------------------------------------------------------
 
 _COMPONENTS = 48  # principal components kept of 784 pixels: 82 % of their variance
 _PROBE = 20  # generations timed to find how many fit into the budget
@@ -83,7 +27,8 @@ _PAIRS = {
 _HIDDEN = {"weights": (64,), "activations": (256,)}
 
 
-def _add_mnist(commands: Any) -> None:
+def add(commands: Any) -> None:
+    """Add the command."""
     parser = commands.add_parser(
         "mnist",
         help="train a network on MNIST by evolution strategies",
@@ -91,9 +36,9 @@ def _add_mnist(commands: Any) -> None:
         "strategies, without a gradient, and test it on the other 10,000.",
     )
     parser.add_argument(
-        "--budget", type=_seconds, default=50.0, metavar="SECONDS", help="training time (50)"
+        "--budget", type=seconds, default=50.0, metavar="SECONDS", help="training time (50)"
     )
-    parser.add_argument("--seed", type=_at_least(0), default=0)
+    parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument(
         "--dataset",
         choices=("mnist", "digits"),
@@ -113,14 +58,15 @@ def _add_mnist(commands: Any) -> None:
     parser.add_argument(
         "--shifts", action="store_true", help="train on digits moved by a pixel each way, too"
     )
-    parser.add_argument("--hidden", type=_at_least(1), nargs="+", metavar="UNITS")
-    parser.add_argument("--n-jobs", type=_threads, default=-1, help="threads (all cores)")
+    parser.add_argument("--hidden", type=at_least(1), nargs="+", metavar="UNITS")
+    parser.add_argument("--n-jobs", type=threads, default=-1, help="threads (all cores)")
     parser.add_argument("--data-home", type=Path, help="where MNIST is kept")
-    parser.add_argument("--out", type=_figure, default=Path("mnist.png"), help="the figure")
-    parser.set_defaults(run=_mnist)
+    parser.add_argument("--out", type=figure, default=Path("mnist.png"), help="the figure")
+    parser.set_defaults(run=run)
 
 
-def _mnist(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> None:
+    """Train, test and draw."""
     from sklearn.pipeline import make_pipeline
 
     train, test = _digits(arguments)
@@ -161,7 +107,7 @@ def _mnist(arguments: argparse.Namespace) -> None:
         f"example-forwards  {model.n_example_forwards_:,}"
     )
     title = f"{arguments.dataset}: {accuracy:.2%} of the test digits right after {seconds:.0f} s"
-    _draw(arguments.out, _loss_curve(model), title, "example-forwards", "training loss")
+    draw(arguments.out, _loss_curve(model), title, "example-forwards", "training loss")
 
 
 def _rate(perturb: str, sizes: tuple[int, ...], n_iter: int) -> float:
@@ -256,103 +202,3 @@ def _affordable(model: Any, X: Array, y: Array, seconds: float) -> int:
         times.append(time.perf_counter() - begun)
     each = max(times[1] - times[0], 0.1 * times[1]) / (2 * _PROBE)
     return max(1, int((seconds - sum(times)) / each))
-
-
-# -- quadratic -------------------------------------------------------------------------------------
-
-_MARKS = (100, 1000, 2000, 5000, 10000)
-
-
-def _add_quadratic(commands: Any) -> None:
-    parser = commands.add_parser(
-        "quadratic",
-        help="the paper's perturbed quadratic: SGD, vanilla ES and guided ES",
-        description="Minimise a quadratic of 1,000 variables whose gradient is biased and noisy, "
-        "with the settings of the authors' notebooks and with tuned ones, one antithetic pair an "
-        "iteration (Maheswaranathan et al. 2019, figure 1b).",
-    )
-    parser.add_argument("--iterations", type=_at_least(1), default=10_000, metavar="N")
-    parser.add_argument("--seed", type=_at_least(0), default=0, help="of the search")
-    parser.add_argument("--problem-seed", type=_at_least(0), default=2)
-    parser.add_argument("--out", type=_figure, default=Path("quadratic.png"), help="the figure")
-    parser.set_defaults(run=_quadratic)
-
-
-def _quadratic(arguments: argparse.Namespace) -> None:
-    from threadpoolctl import threadpool_limits
-
-    from blackbox_es.problems import PerturbedQuadratic
-
-    n_iter, seed = arguments.iterations, arguments.seed
-    problem = PerturbedQuadratic(seed=arguments.problem_seed)
-    common = {
-        "sigma": 0.1, "n_pairs": 1, "optimizer": "sgd", "max_iter": n_iter,
-        "vectorized": True, "random_state": seed, "verbose": 1,
-    }  # fmt: skip
-    vanilla, guided = blackbox_es.VanillaES, blackbox_es.GuidedES
-    runs = {
-        "SGD on the surrogate, rate .005": None,
-        "vanilla ES, rate .2": vanilla(beta=1.0, learning_rate=0.2, **common),
-        "guided ES, alpha .5, beta 2, rate .2": guided(
-            alpha=0.5, beta=2.0, learning_rate=0.2, **common
-        ),
-        "vanilla ES, tuned: rate 1": vanilla(beta=1.0, learning_rate=1.0, **common),
-        "guided ES, tuned: alpha .9, beta 1, rate .8": guided(
-            alpha=0.9, beta=1.0, learning_rate=0.8, **common
-        ),
-    }
-    marks = [mark for mark in _MARKS if mark < n_iter] + [n_iter]
-    print(
-        f"f(x) = |Ax - b|^2 / 2m, n = 1,000, m = 2,000, seed {arguments.problem_seed}: "
-        f"f(x0) - f* = {problem(problem.x0) - problem.minimum:.6f}\n"
-    )
-    print(
-        f"{'f - f* after iteration':44}" + "".join(f"{m:>8,}" for m in marks) + "  evaluations  s"
-    )
-    curves = {}
-    with threadpool_limits(1):  # one matrix-vector product at a time: threads only cost
-        for name, es in runs.items():
-            begun = time.perf_counter()
-            gaps = np.empty(n_iter)
-            if es is None:
-                _follow(problem, problem.surrogate(seed), 0.005, gaps)
-            else:
-                surrogate = problem.surrogate(seed) if isinstance(es, guided) else None
-                es.fit(problem, problem.x0, surrogate, callback=_Gaps(problem, gaps))
-            row = "".join(f"{gaps[mark - 1]:8.4f}" for mark in marks)
-            evaluations = 0 if es is None else es.n_evaluations_
-            print(f"{name:44}{row}{evaluations:13,}{time.perf_counter() - begun:5.1f}")
-            curves[name] = (np.arange(1, n_iter + 1), gaps)
-    _draw(arguments.out, curves, "one antithetic pair an iteration", "iteration", "f - f*")
-
-
-def _follow(problem: Any, gradient: Callable[[Array], Array], rate: float, gaps: Array) -> None:
-    """Gradient descent on the surrogate."""
-    x = problem.x0.copy()
-    for i in range(gaps.size):
-        x -= rate * gradient(x)
-        gaps[i] = problem(x) - problem.minimum
-
-
-class _Gaps:
-    """A callback that writes down ``f - f*``."""
-
-    def __init__(self, problem: Any, gaps: Array) -> None:
-        self.problem, self.gaps, self.i = problem, gaps, 0
-
-    def __call__(self, x: Array) -> None:
-        self.gaps[self.i] = self.problem(x) - self.problem.minimum
-        self.i += 1
-
-
-def _draw(path: Path, curves: dict[str, Any], title: str, xlabel: str, ylabel: str) -> None:
-    from blackbox_es.plotting import ConvergenceDisplay
-
-    try:
-        display = ConvergenceDisplay(curves, xlabel=xlabel, ylabel=ylabel).plot()
-    except ImportError as error:
-        print(f"\nno figure: {error}")
-        return
-    display.ax_.set_title(title)
-    display.figure_.savefig(path)
-    print(f"\nfigure: {path}")
