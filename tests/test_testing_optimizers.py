@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from blackbox_es.strategies import STRATEGIES
 from blackbox_es.testing import check_optimizer
 from blackbox_es.testing.optimizers import OPTIMIZER_CHECKS
 

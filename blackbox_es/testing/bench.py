@@ -146,8 +146,8 @@ class ObjectiveBench:
 def array_of(value: Any) -> Array:
     """The value as an array; one of objects if it has no shape."""
     try:
-        return np.asarray(value)
-    except ValueError:  # lists of unequal lengths
+        return np.asarray(float(value) if isinstance(value, int) else value)  # of any size
+    except (ValueError, OverflowError):  # lists of unequal lengths; integers beyond float's
         return np.asarray(None)
 
 
