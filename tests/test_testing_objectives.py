@@ -246,6 +246,20 @@ class SharedBuffer:
         return float(self.buffer.sum())
 
 
+class Busy:
+    """Refuses to be called while it is being called."""
+
+    busy = False
+
+    def __call__(self, x):
+        if self.busy:
+            raise RuntimeError("busy")
+        self.busy = True
+        value = sphere(x)
+        self.busy = False
+        return value
+
+
 class Locked:
     """Holds a lock, which no process can receive."""
 
@@ -388,6 +402,7 @@ BUGS = {
     "warning filters": ("check_global_state", filters_warnings, {}),
     "environment": ("check_global_state", sets_environment, {}),
     "x kept in self": ("check_threads", Shared, {}),
+    "refuses a second caller": ("check_threads", Busy, {}),
     "shared buffer": ("check_threads", SharedBuffer, {}),
     "a lock in it": ("check_pickle", Locked, {}),
     "pickle forgets": ("check_pickle", functools.partial(LosesScale, 3.0), {}),

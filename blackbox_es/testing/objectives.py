@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -330,33 +330,30 @@ def _interrupted(
 
     Which is what an unlucky switch between threads does, but at will.
     """
-    seen, result = 0, math.nan
-    other = threading.Thread(target=lambda: bench.function(y.copy()), daemon=True)
+    seen, others = 0, []
 
     def trace(frame: Any, event: str, argument: Any) -> Any:
         nonlocal seen
         if event == "line":
             if seen == at_line:
                 sys.settrace(None)
-                other.start()
-                other.join(_PATIENCE)
+                others.append(threads.submit(bench.function, y.copy()))
+                wait(others, _PATIENCE)
             seen += 1
         return trace if seen < _LINES else None
 
-    def evaluate() -> None:
-        nonlocal result
+    def evaluate() -> float:
         own = x.copy()
         sys.settrace(trace)
         try:
-            result = bench.function(own)
+            return bench.function(own)
         finally:
             sys.settrace(None)
 
-    with ThreadPoolExecutor(1) as threads:
-        bench.guarded(x, threads.submit(evaluate).result, 1)
-    if other.ident is not None:
-        bench.spent += 1
-        other.join()
+    with ThreadPoolExecutor(2) as threads:
+        result = bench.guarded(x, threads.submit(evaluate).result, 1)
+        for other in others:
+            bench.guarded(y, other.result, 1)
     return result, seen
 
 
