@@ -3,6 +3,8 @@
 import ast
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ SMALL = {
     "mnist.py": "--budget 0.001",
     "own_objective.py": "--evaluations 48 --seeds 1",
     "quadratic.py": "--n 30 --evaluations 200 --seeds 2",
+    "test_objective.py": "",
 }
 
 
@@ -90,3 +93,15 @@ def test_mnist(run):
         "zero-one loss, guided",
     ):
         assert column(out, name, -4) > 0.15
+
+
+def test_test_objective(run):
+    """One report without a failure and one with the mistake, and as tests it is green."""
+    healthy, broken = run("test_objective.py").split("check_objective(Tune)")
+    assert "FAILED" not in healthy
+    assert "common random numbers  " in healthy
+    assert "FAILED  check_deterministic" in broken
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_objective.py"]
+    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "1 xfailed" in done.stdout

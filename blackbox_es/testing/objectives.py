@@ -90,7 +90,8 @@ def check_finite_nearby(bench: ObjectiveBench) -> Findings:
     applies=_repeatable,
     cost=8,
     needs=_VALUE,
-    advice="pass stochastic=True, or give the objective a parameter `seed` for its noise",
+    advice="keep nothing from one call to the next; for noise take a parameter `seed`, or pass "
+    "stochastic=True",
 )
 def check_deterministic(bench: ObjectiveBench) -> None:
     """The same point, and seed if it takes one, gives the same value."""
@@ -439,7 +440,7 @@ def check_noise(bench: ObjectiveBench) -> Findings:
     seeds = range(1, 9)
     if not bench.function.takes_seed:
         values = [bench.value(bench.x0) for _ in seeds]
-        return {"noise (standard deviation)": float(np.std(values, ddof=1))}
+        return {"noise (standard deviation)": f"{np.std(values, ddof=1):.3g}"}
     plus, minus = bench.pairs(1)[:, 0]
     x = (bench.x0, plus, minus)
     noise = np.array([[bench.value(point, seed) for point in x] for seed in seeds])
@@ -450,9 +451,9 @@ def check_noise(bench: ObjectiveBench) -> Findings:
     gain = independent / paired if paired > 0.0 else math.inf if independent > 0.0 else 1.0
     verdict = "help" if gain > 2.0 else "do not matter much"
     if not np.ptp(noise):
-        return {"noise (standard deviation)": 0.0}
+        return {"noise (standard deviation)": "0"}
     return {
-        "noise (standard deviation)": float(np.std(noise[:, 0], ddof=1)),
+        "noise (standard deviation)": f"{np.std(noise[:, 0], ddof=1):.3g}",
         "common random numbers": f"{verdict}: variance of differences divided by {gain:.2g}",
     }
 
