@@ -1,10 +1,11 @@
 """Checks of objectives of one's own: a test suite to paste, and what it says of a mistake.
 
 `simulate` is a queue with noise that its seed decides; `tune` is a model that is fitted inside and
-remembers, by mistake, where its last fit ended. With pytest each check is a test of its own:
+remembers, by mistake, where its last fit ended. With pytest each check is a test of its own, and
+the mistake is expected to fail; without, the report on each is printed:
 
-    pytest examples/test_objective.py                 # all green: the mistake is expected
-    python examples/test_objective.py                 # the report on each, healthy and broken
+    python -m pytest examples/test_objective.py
+    python examples/test_objective.py
 """
 
 import numpy as np

@@ -101,7 +101,8 @@ def test_test_objective(run):
     assert "FAILED" not in healthy
     assert "common random numbers  " in healthy
     assert "FAILED  check_deterministic" in broken
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_objective.py"]
-    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command.append("examples/test_objective.py")
+    done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert "1 xfailed" in done.stdout
