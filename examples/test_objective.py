@@ -2,10 +2,10 @@
 
 `simulate` is a queue with noise that its seed decides; `tune` is a model that is fitted inside and
 remembers, by mistake, where its last fit ended. With pytest each check is a test of its own, and
-the mistake is expected to fail; without, the report on each is printed:
+the mistake is expected to fail; without, the report on each is printed.
 
-    python -m pytest examples/test_objective.py
     python examples/test_objective.py
+    python -m pytest examples/test_objective.py
 """
 
 import numpy as np
