@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es._validation import check_function
-from blackbox_es.evaluation import parameters
+from blackbox_es._validation import check_function, parameters
 from blackbox_es.strategies import STRATEGIES, GuidedES, VanillaES
 from blackbox_es.strategy import EvolutionStrategy
 

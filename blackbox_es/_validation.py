@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Iterable
@@ -158,3 +159,11 @@ def _as_real(value: Any, where: str) -> Array:
         what = f"of dtype {array.dtype}" if isinstance(value, np.ndarray) else repr(value)
         raise TypeError(f"{where} is {what}, a {type(value).__name__}: expected real numbers")
     return array
+
+
+def parameters(function: Any) -> Iterable[str]:
+    """The names of a function's parameters, as far as they can be known."""
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):  # builtins without a signature
+        return ()

@@ -8,17 +8,16 @@ making its points. The values are the same, bit for bit, for any ``n_jobs`` and 
 
 from __future__ import annotations
 
-import inspect
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es._validation import as_value, as_values
+from blackbox_es._validation import as_value, as_values, parameters
 from blackbox_es.generation import Generation
 from blackbox_es.noise import OBJECTIVE, Key, integer
 
@@ -209,14 +208,6 @@ def call_callback(callback: Callable[..., Any], result: Callable[[], Any]) -> bo
     except StopIteration:
         return True
     return False
-
-
-def parameters(function: Any) -> Iterable[str]:
-    """The names of a function's parameters, as far as they can be known."""
-    try:
-        return inspect.signature(function).parameters
-    except (TypeError, ValueError):  # builtins without a signature
-        return ()
 
 
 def _takes_seed(objective: Any) -> bool:

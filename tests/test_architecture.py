@@ -73,6 +73,12 @@ def test_import_is_light():
     assert not {*HEAVY, "numpy"} & set(run("import blackbox_es, sys; print(*sys.modules)"))
 
 
+def test_the_test_kit_is_light():
+    """Checks start at once, in worker processes too: they import NumPy only."""
+    loaded = set(run("import blackbox_es.testing, sys; print(*sys.modules)"))
+    assert {*HEAVY, "numpy", "pytest"} & loaded == {"numpy"}
+
+
 def test_a_search_imports_no_more_than_it_needs():
     """A serial search needs numpy and numba, which imports a little of SciPy, and no more."""
     code = (

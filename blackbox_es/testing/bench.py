@@ -15,8 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es._validation import as_center, as_value, as_values, check_function, check_positive
-from blackbox_es.evaluation import parameters
+from blackbox_es._validation import (
+    as_center,
+    as_value,
+    as_values,
+    check_function,
+    check_positive,
+    parameters,
+)
 from blackbox_es.testing.checks import broken
 
 Array = npt.NDArray[Any]

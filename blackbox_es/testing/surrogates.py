@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es._validation import check_function
-from blackbox_es.samplers import orthonormal_rows, unit_guide
 from blackbox_es.testing.bench import ObjectiveBench, array_of, call_and_compare, same
 from blackbox_es.testing.checks import Check, CheckReport, Course, Findings, broken, enrol, skip
 
@@ -49,12 +48,10 @@ def check_surrogate_value(bench: ObjectiveBench) -> None:
 def check_surrogate_not_zero(bench: ObjectiveBench) -> Findings:
     """The surrogate has a direction at x0."""
     columns = _columns(bench, bench.x0)
-    guides = [unit for column in columns if (unit := unit_guide(column)) is not None]
-    if not guides:
+    rank = len(_basis(columns))
+    if rank == 0:
         broken(x=bench.x0, returned=columns.T.squeeze())
-    if len(columns) == 1:
-        return {}
-    return {"rank of the surrogate": f"{len(orthonormal_rows(guides, float))} of {len(columns)}"}
+    return {} if len(columns) == 1 else {"rank of the surrogate": f"{rank} of {len(columns)}"}
 
 
 @_check(needs=_VALUE, advice="work on a copy: `x = x.copy()`")
@@ -179,10 +176,10 @@ def _aligned(bench: ObjectiveBench) -> Alignment:
     along = across = slope = 0.0
     subspaces = []
     for i, x in enumerate(bench.points(_POINTS, "surrogate")):
-        guides = [unit for column in _columns(bench, x) if (unit := unit_guide(column)) is not None]
-        if not guides:
+        guides = _columns(bench, x)
+        rows = _basis(guides)
+        if not len(rows):
             continue
-        rows = orthonormal_rows(guides, float)
         k = len(rows)
         if k >= bench.n:
             skip(f"{k} guides span all {bench.n} coordinates: there is nothing to compare with")
@@ -192,7 +189,7 @@ def _aligned(bench: ObjectiveBench) -> Alignment:
         others = _slopes(bench, x, z / np.linalg.norm(z, axis=1, keepdims=True))
         along += float(slopes @ slopes)
         across += (bench.n - k) * float(others @ others) / _PAIRS
-        slope += float(slopes[0]) * float(np.sign(guides[0] @ rows[0]))
+        slope += float(slopes[0]) * float(np.sign(guides[0] @ rows[0]))  # of one guide
         subspaces.append(rows)
     if not along + across > 0.0:
         skip("the objective is flat near x0")
@@ -236,6 +233,16 @@ def _call(bench: ObjectiveBench, x: Array) -> Any:
 def _columns(bench: ObjectiveBench, x: Array) -> Array:
     """The guides at x, one a row."""
     return np.array(_call(bench, x), np.float64).reshape(bench.n, -1).T
+
+
+def _basis(columns: Array) -> Array:
+    """Orthonormal rows that span the guides; as many as their rank."""
+    largest = np.abs(columns).max(axis=1)
+    guides = columns[largest > 0.0] / largest[largest > 0.0, None]
+    if not len(guides):
+        return np.empty((0, columns.shape[1]))
+    _, values, rows = np.linalg.svd(guides, full_matrices=False)
+    return np.asarray(rows[values > 1e-6 * values[0]])
 
 
 # -- the way in ------------------------------------------------------------------------------------
