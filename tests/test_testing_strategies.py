@@ -292,7 +292,7 @@ def test_a_search_survives_faults_or_says_so(name, objective):
 # -- without Hypothesis --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", ["strategies"])
+@pytest.mark.parametrize("module", ["strategies", "stateful"])
 def test_without_hypothesis_it_says_what_to_install(module):
     """The kit is imported without Hypothesis; these modules then say how to get it."""
     code = (

@@ -1,7 +1,7 @@
 """Hypothesis, or an error that says how to get it."""
 
 try:
-    from hypothesis import HealthCheck, settings, stateful
+    from hypothesis import HealthCheck, Phase, settings, stateful
     from hypothesis import strategies as st
     from hypothesis.extra import numpy as hnp
 except ImportError as error:
@@ -10,4 +10,4 @@ except ImportError as error:
         "python -m pip install 'blackbox-es[testing]'"
     ) from error
 
-__all__ = ["HealthCheck", "hnp", "settings", "st", "stateful"]
+__all__ = ["HealthCheck", "Phase", "hnp", "settings", "st", "stateful"]
