@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
-from problems import bowl, make, slope, state
+from problems import bits, bowl, make, slope, state
 
 from blackbox_es.strategies import STRATEGIES
 from blackbox_es.testing import CheckFailed
 from blackbox_es.testing.adapters import OneByOne, Surrogate
-from blackbox_es.testing.stateful import optimizer_machine
+from blackbox_es.testing.stateful import OptimizerMachine, optimizer_machine
 
 
 def run(machine):
@@ -39,19 +39,19 @@ def seen(optimizer):
 
 @pytest.mark.parametrize("name", STRATEGIES)
 @pytest.mark.parametrize(
-    "options",
-    [{}, {"shaping": "standardized", "optimizer": "sgd"}, {"optimizer": "clipup", "n_pairs": 1}],
+    ("dtype", "options"),
+    [
+        (np.float64, {}),
+        (np.float32, {"shaping": "standardized", "optimizer": "sgd"}),
+        (np.float64, {"optimizer": "clipup", "n_pairs": 1}),
+    ],
     ids=str,
 )
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_strategies_keep_all_laws(name, options, dtype):
+def test_strategies_keep_all_laws(name, dtype, options):
     """Points and everything fitted are those of a plain loop, whatever happens in between."""
     x0 = np.array([0.5, -1.0, 2.0], dtype)
-    run(
-        optimizer_machine(
-            Started(name, **options), x0=x0, objective=bowl, asks_again=True, result=seen
-        )
-    )
+    factory = Started(name, **options)
+    run(optimizer_machine(factory, x0=x0, objective=bowl, asks_again=True, result=seen))
 
 
 @pytest.mark.parametrize("copies_continue", [False, True])
@@ -338,6 +338,7 @@ def test_toys_are_sound(toy):
     run(machine_of(toy))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("toy", PLANTED, ids=lambda toy: toy.__name__)
 def test_planted_bugs_are_found(toy):
     """The first line says which law is broken; then come seed, points and what happened."""
@@ -348,3 +349,97 @@ def test_planted_bugs_are_found(toy):
     assert {"seed", "x0", "generation", "what happened", "values told before"} <= {
         line.strip().partition(":")[0] for line in rest
     }
+
+
+# -- how it is said ------------------------------------------------------------------------------
+
+
+class Stubborn(Toy):
+    def tell(self, X, values):
+        raise RuntimeError("not today")
+
+
+class AsksOnePoint(Toy):
+    def ask(self):
+        return self.x
+
+
+@pytest.mark.parametrize(
+    ("toy", "message"),
+    [(Stubborn, r"raised: RuntimeError\('not today'\)"), (AsksOnePoint, r"asked: \[ 0.5, -1. ,")],
+)
+def test_the_plain_loop_has_to_run(toy, message):
+    """An optimizer that cannot be asked and told is told so, with what it raised or asked."""
+    with pytest.raises(
+        CheckFailed, match=rf"A plain loop of ask and tell runs: not so.\n *{message}"
+    ):
+        run(machine_of(toy))
+
+
+def test_results_are_compared_too():
+    """What else is to be as in the plain loop is, by ==, after each generation."""
+    calls = iter(range(10**9))
+    with pytest.raises(CheckFailed, match=r"result of the plain loop: [0-9]"):
+        run(optimizer_machine(Toy, result=lambda toy: next(calls)))
+
+
+class Subclassed(OptimizerMachine):
+    """The other way to make one."""
+
+    factory = Toy
+    x0 = (1, 2)  # whole numbers begin at floats
+
+    @staticmethod
+    def objective(x):
+        assert x.dtype == float
+        return abs(x).sum()
+
+
+TestSubclassed = Subclassed.TestCase
+
+
+def test_settings_never_flake():
+    """Every machine has examples that are the same each time, and no deadline."""
+    for machine in (Subclassed, optimizer_machine(Toy)):
+        assert machine.TestCase.settings.derandomize
+        assert machine.TestCase.settings.deadline is None
+
+
+# -- adapters ------------------------------------------------------------------------------------
+
+
+class Single(Toy):
+    """Asks for one point at a time, and is told pairs."""
+
+    population_size = 4
+
+    def ask(self):
+        return super().ask()[0]
+
+    def tell(self, pairs):
+        super().tell(*zip(*pairs, strict=True))
+
+
+def test_one_by_one_keeps_all_laws():
+    """The adapter asks for a generation, is copied and pickled, and refuses wrong numbers."""
+    run(optimizer_machine(lambda x0, seed: OneByOne(Single(x0, seed))))
+
+
+def test_one_by_one_leaves_missing_values_to_the_optimizer():
+    """Too few values reach the optimizer, which has to refuse them; too many cannot be pairs."""
+    adapter = OneByOne(Single(np.zeros(2), 0))
+    X = adapter.ask()
+    with pytest.raises(ValueError, match="3 values: expected 4"):
+        adapter.tell(X, [1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="5 values for 4 points"):
+        adapter.tell(X, [1.0, 2.0, 3.0, 4.0, 5.0])
+
+
+def test_surrogate_is_asked_at_the_center():
+    """The loop of the adapter is that of a strategy with its surrogate."""
+    es, adapter = make("guided-es").start([1.0, 2.0, 3.0]), Started("guided-es")([1.0, 2.0, 3.0], 7)
+    for _ in range(3):
+        X = es.ask(slope(es.x_))
+        assert bits(adapter.ask()) == bits(X)
+        for one in (es, adapter):
+            one.tell(X, bowl(X))

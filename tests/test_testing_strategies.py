@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import find, given, settings
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 from problems import X0, bits, bowl, make, surrogate_of
 
@@ -28,7 +28,9 @@ from blackbox_es.testing.strategies import (
     signed_permutations,
 )
 
-many = settings(deadline=None, derandomize=True)
+many = settings(
+    deadline=None, derandomize=True, phases=[phase for phase in Phase if phase is not Phase.explain]
+)
 sizes = st.integers(1, 6)
 
 

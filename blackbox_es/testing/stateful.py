@@ -73,7 +73,8 @@ class OptimizerMachine(stateful.RuleBasedStateMachine):
     overwritten when they have been used; other optimizers run; the global generators are seeded.
 
     Subclass it and set what is listed here, or call `optimizer_machine`. Its ``TestCase`` is for
-    pytest or unittest; ``TestCase.settings`` are Hypothesis' settings.
+    pytest or unittest; for more examples set ``TestCase.settings``, see Hypothesis. The first line
+    of a failure is the law that is broken, then come seed, points and values, and the steps.
 
     Attributes
     ----------
@@ -81,7 +82,8 @@ class OptimizerMachine(stateful.RuleBasedStateMachine):
         ``factory(x0, seed) -> optimizer`` with ``ask() -> X``, an array or a list of m vectors, and
         ``tell(X, values)``. It is called without ``self``. If the optimizer has ``ask_trials() ->
         trials``, with ``trial.x`` the points that have no value yet in the order of ``ask``, and
-        ``tell_trial(trial.id, value)``, these are used as well.
+        ``tell_trial(trial.id, value)``, these are used as well, also for a part of a generation
+        that is then told as a whole.
     x0 : sequence of floats
         Where it begins: the factory is given a new array each time.
     objective : callable
@@ -119,7 +121,7 @@ class OptimizerMachine(stateful.RuleBasedStateMachine):
 
     # -- the plain loop ----------------------------------------------------------------------------
 
-    @stateful.initialize(seed=st.integers(0, 2**31 - 1))
+    @stateful.initialize(seed=st.integers(0, 99))  # few, so that they shrink at once
     def start(self, seed: int) -> None:
         """Run the plain loop, then make the optimizer to be tested."""
         self.seed = seed
@@ -128,8 +130,10 @@ class OptimizerMachine(stateful.RuleBasedStateMachine):
         self.history: list[str] = []
         self.globals = _global_state()
         self.held: dict[str, list[tuple[Any, Any]]] = {"x0": [], "points": [], "values": []}
+        self.plain: list[Step] = []
         twin = self._make(seed)
-        self.plain = [self._plain_step(twin) for _ in range(_GENERATIONS)]
+        for _ in range(_GENERATIONS):
+            self.plain.append(self._plain_step(twin))
         self.law = _PLAIN
         self.optimizer = self._make(seed)
         self._begin()
@@ -302,26 +306,22 @@ class OptimizerMachine(stateful.RuleBasedStateMachine):
             _fill(value)
         self.held[name].clear()
 
-    @stateful.rule(seed=st.integers(0, 2**31 - 1))
-    def seed_the_global_generators(self, seed: int) -> None:
-        """NumPy's and Python's global generators are seeded anew."""
+    @stateful.rule()
+    def seed_the_global_generators(self) -> None:
+        """NumPy's and Python's global generators are seeded by somebody else."""
         self._next(_GLOBAL, "global generators seeded")
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
+        random.seed(1)  # Hypothesis begins with 0
+        np.random.seed(1)  # noqa: NPY002
         self.globals = _global_state()
 
     @stateful.invariant()
-    def arrays_are_left_alone(self) -> None:
-        """x0, points and values are as they were handed in or out."""
+    def all_else_is_as_it_was(self) -> None:
+        """Arrays handed in or out are left alone, and so are the global generators."""
         for name, pairs in self.held.items():
             for value, before in pairs:
                 if not _same(_copied(value), before):
                     self.law = _LEFT_ALONE
                     self._broken(written=name, before=before, now=_copied(value))
-
-    @stateful.invariant()
-    def global_generators_are_left_alone(self) -> None:
-        """The states of NumPy's and Python's global generators are as they were."""
         for name, state in _global_state().items():
             if state != self.globals[name]:
                 self.law = _GLOBAL
