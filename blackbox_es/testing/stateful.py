@@ -1,0 +1,432 @@
+"""A state machine that uses an optimizer in every way it may be used, and looks at what it asks.
+
+The model is a plain loop: an optimizer of the same seed that is asked and told, and nothing else.
+Whatever happens in between, generation t asks the points of the plain loop, bit for bit.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from blackbox_es.testing._hypothesis import HealthCheck, Phase, settings, st, stateful
+from blackbox_es.testing.checks import CheckFailed, shown
+
+Array = npt.NDArray[Any]
+
+SETTINGS = settings(
+    deadline=None,  # the first call of an optimizer may compile
+    derandomize=True,  # a test that passes today passes tomorrow
+    max_examples=100,
+    stateful_step_count=25,
+    phases=[phase for phase in Phase if phase is not Phase.explain],  # slow, and of no use here
+    report_multiple_bugs=False,  # one broken law, the simplest, on the first line
+    suppress_health_check=list(HealthCheck),
+)
+
+_GENERATIONS = 4  # of the plain loop: enough for what is learnt in one to show in others
+
+_RUNS = "A plain loop of ask and tell runs"
+_PLAIN = "Optimizers of one seed ask the same points"
+_GLOBAL = "The global random generators are neither read nor written"
+_AGAIN = "Asked again, it asks the same points"
+_TOLD = "Points may be told as copies, and values in an array"
+_TRIALS = "Trials told in any order are a generation told at once"
+_ORDINARY = (_PLAIN, _TOLD, _TRIALS)  # ways of telling: to blame if nothing else happened
+_REFUSED = "A wrong number of values is refused"
+_UNCHANGED = "A tell that was refused changes nothing"
+_LEFT_ALONE = "Arrays handed in or out are not written later"
+_OVERWRITTEN = "What is written into {} after use changes nothing"
+_COPY = {"pickle": lambda value: pickle.loads(pickle.dumps(value)), "deepcopy": copy.deepcopy}
+_COPIED = {
+    "pickle": "Pickled and loaded, it continues as it would have",
+    "deepcopy": "A deep copy continues as the original would have",
+}
+_INDEPENDENT = "What a copy does changes nothing in the original"
+_OTHERS = "Another optimizer at the same time changes nothing"
+
+
+class Step(NamedTuple):
+    """A generation of the plain loop."""
+
+    points: Array
+    values: Array
+    result: Any  # after its values were told
+
+
+def _bowl(x: Array) -> float:
+    return float(((x - 1.0) ** 2).sum())
+
+
+class OptimizerMachine(stateful.RuleBasedStateMachine):
+    """Whatever happens in between, generation t asks the points of a plain loop of ask and tell.
+
+    In between: it is asked again, told by trials in any order, told wrong numbers of values; it is
+    pickled and copied, and one of the copies goes elsewhere; arrays handed in or out are
+    overwritten when they have been used; other optimizers run; the global generators are seeded.
+
+    Subclass it and set what is listed here, or call `optimizer_machine`. Its ``TestCase`` is for
+    pytest or unittest; for more examples set ``TestCase.settings``, see Hypothesis. The first line
+    of a failure is the law that is broken, then come seed, points and values, and the steps.
+
+    Attributes
+    ----------
+    factory : callable
+        ``factory(x0, seed) -> optimizer`` with ``ask() -> X``, an array or a list of m vectors, and
+        ``tell(X, values)``. It is called without ``self``. If the optimizer has ``ask_trials() ->
+        trials``, with ``trial.x`` the points that have no value yet in the order of ``ask``, and
+        ``tell_trial(trial.id, value)``, these are used as well, also for a part of a generation
+        that is then told as a whole.
+    x0 : sequence of floats
+        Where it begins: the factory is given a new array each time.
+    objective : callable
+        ``objective(x) -> float``, called without ``self``.
+    asks_again : bool
+        Asked twice before it is told, it gives the same points.
+    copies_continue : bool
+        A pickled or copied optimizer is to continue bit for bit. Set it to False for those that
+        leave their generator behind, as those of cmaes do.
+    result : callable
+        ``result(optimizer)``: what else is to be as in the plain loop after each generation, as a
+        value that compares by ``==``.
+
+    Examples
+    --------
+    >>> from blackbox_es import VanillaES
+    >>> class Machine(OptimizerMachine):
+    ...     asks_again = True
+    ...     @staticmethod
+    ...     def factory(x0, seed):
+    ...         return VanillaES(n_pairs=2, random_state=seed).start(x0)
+    >>> TestVanillaES = Machine.TestCase  # pytest finds it
+    """
+
+    factory: ClassVar[Callable[..., Any]]
+    x0: ClassVar[Sequence[float]] = (0.5, -1.0, 2.0)
+    objective: ClassVar[Callable[..., Any]] = _bowl
+    asks_again: ClassVar[bool] = False
+    copies_continue: ClassVar[bool] = True
+    result: ClassVar[Callable[..., Any]] = lambda optimizer: None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.TestCase.settings = SETTINGS
+
+    # -- the plain loop ----------------------------------------------------------------------------
+
+    @stateful.initialize(seed=st.integers(0, 99))  # few, so that they shrink at once
+    def start(self, seed: int) -> None:
+        """Run the plain loop, then make the optimizer to be tested."""
+        self.seed = seed
+        self.generation = 0
+        self.law = _RUNS  # which one is broken if something is wrong now
+        self.history: list[str] = []
+        self.globals = _global_state()
+        self.held: dict[str, list[tuple[Any, Any]]] = {"x0": [], "points": [], "values": []}
+        self.plain: list[Step] = []
+        twin = self._make(seed)
+        for _ in range(_GENERATIONS):
+            self.plain.append(self._plain_step(twin))
+        self.law = _PLAIN
+        self.optimizer = self._make(seed)
+        self._begin()
+
+    def _make(self, seed: int) -> Any:
+        x0 = np.array(self.x0) * 1.0  # no integers
+        self._hold("x0", x0)
+        return self._call(lambda: type(self).factory(x0, seed))
+
+    def _plain_step(self, optimizer: Any) -> Step:
+        X = self._call(optimizer.ask)
+        points = self._call(lambda: _copied(X))
+        if points.ndim != 2:
+            self._broken(asked=X)
+        values = np.array([float(type(self).objective(x.copy())) for x in points])
+        self._call(lambda: optimizer.tell(X, values.tolist()))
+        return Step(points, values, type(self).result(optimizer))
+
+    def _begin(self) -> None:
+        """No generation is pending."""
+        self.pending, self.asked, self.told = False, None, set[int]()
+
+    @property
+    def plain_step(self) -> Step:
+        """The generation as it is to be."""
+        return self.plain[self.generation]
+
+    # -- asking and telling ------------------------------------------------------------------------
+
+    def _may_ask(self) -> bool:
+        return self.generation < _GENERATIONS and not self.pending
+
+    @stateful.precondition(_may_ask)
+    @stateful.rule()
+    def ask(self) -> None:
+        """Generation t asks the points of the plain loop."""
+        self.history.append("ask")
+        self._ask()
+
+    @stateful.precondition(lambda self: self.asks_again and self.pending)
+    @stateful.rule()
+    def ask_again(self) -> None:
+        """Asked again, it asks the same points."""
+        self._next(_AGAIN, "ask again")
+        self._ask()
+
+    def _ask(self) -> None:
+        self.asked = self._call(self.optimizer.ask)
+        self.pending = True
+        self._compare(_copied(self.asked), self.plain_step.points)
+        self._hold("points", self.asked)
+
+    @stateful.precondition(lambda self: self.asked is not None)
+    @stateful.rule(copies=st.booleans(), array=st.booleans())
+    def tell(self, copies: bool, array: bool) -> None:
+        """Tell the points asked, or copies of them, and a list or an array of values."""
+        self.history.append("tell" + " copies" * copies + " an array" * array)
+        if (copies or array) and self.law in _ORDINARY:
+            self.law = _TOLD
+        X = copy.deepcopy(self.asked) if copies else self.asked
+        values = self.plain_step.values.copy() if array else self.plain_step.values.tolist()
+        self._hold("points", X)
+        self._hold("values", values)
+        self._call(lambda: self.optimizer.tell(X, values))
+        self._end()
+
+    def _may_try(self) -> bool:
+        again = self.asks_again and self.pending
+        return hasattr(self.optimizer, "ask_trials") and (self._may_ask() or again)
+
+    @stateful.precondition(_may_try)
+    @stateful.rule(data=st.data())
+    def tell_trials(self, data: st.DataObject) -> None:
+        """Tell some of the trials in any order; all, if those left could not be asked again."""
+        step = self.plain_step
+        left = [row for row in range(len(step.points)) if row not in self.told]
+        some = st.lists(st.sampled_from(left), min_size=1, unique=True)
+        rows = data.draw(some if self.asks_again else st.permutations(left), "rows")
+        self.history.append(f"tell trials {rows}")
+        if self.law in _ORDINARY:
+            self.law = _TRIALS
+        trials = self._call(lambda: list(self.optimizer.ask_trials()))
+        self._compare(_copied([trial.x for trial in trials]), step.points[left])
+        self.pending = True
+        for row in rows:
+            trial = trials[left.index(row)]
+            self._hold("points", trial.x)
+            self._call(partial(self.optimizer.tell_trial, trial.id, float(step.values[row])))
+        self.told.update(rows)
+        if len(self.told) == len(step.points):
+            self._end()
+
+    def _end(self) -> None:
+        """A generation is told."""
+        result = type(self).result(self.optimizer)
+        if result != self.plain_step.result:
+            self._broken(result_of_the_plain_loop=self.plain_step.result, result_here=result)
+        self.generation += 1
+        self._begin()
+
+    @stateful.precondition(lambda self: self.asked is not None)
+    @stateful.rule(more=st.booleans())
+    def tell_a_wrong_number(self, more: bool) -> None:
+        """One value more or less than there are points is refused."""
+        values = self.plain_step.values.tolist()
+        values = [*values, 0.0] if more else values[:-1]
+        self._next(_REFUSED, f"{len(values)} values told")
+        try:
+            self.optimizer.tell(self.asked, values)
+        except Exception:
+            self.law = _UNCHANGED
+        else:
+            self._broken(points_asked=len(self.plain_step.points), values_told=len(values))
+
+    # -- copies and others -------------------------------------------------------------------------
+
+    @stateful.precondition(lambda self: self.copies_continue)
+    @stateful.rule(how=st.sampled_from(list(_COPIED)), copy_goes_on=st.booleans())
+    def copied(self, how: str, copy_goes_on: bool) -> None:
+        """One of the copy and the original goes on here, the other one elsewhere."""
+        self._next(_COPIED[how], how)
+        original = self.optimizer
+        twin = self._call(lambda: _COPY[how](original))
+        self.optimizer, other = (twin, original) if copy_goes_on else (original, twin)
+        if self.generation < _GENERATIONS:
+            self._go_elsewhere(other)
+        if not copy_goes_on:
+            self.law = _INDEPENDENT
+
+    def _go_elsewhere(self, optimizer: Any) -> None:
+        """Let a copy be told other values for this generation, and ask the next one."""
+        X = self._call(optimizer.ask) if self.asked is None else copy.deepcopy(self.asked)
+        values = -self.plain_step.values
+        values[list(self.told)] *= -1.0  # what was told is no news
+        self._call(lambda: optimizer.tell(X, values.tolist()))
+        if self.generation + 1 < _GENERATIONS:
+            self._call(optimizer.ask)
+
+    @stateful.rule()
+    def another_optimizer(self) -> None:
+        """Another one, of another seed, runs for two generations."""
+        self._next(_OTHERS, "another optimizer")
+        other = self._make(self.seed + 1)
+        for _ in range(2):
+            self._plain_step(other)
+
+    # -- the world around it -----------------------------------------------------------------------
+
+    @stateful.precondition(lambda self: self.held["x0"])
+    @stateful.rule()
+    def overwrite_x0(self) -> None:
+        """The arrays that factories were given are written by their owner."""
+        self._overwrite("x0")
+
+    @stateful.precondition(lambda self: self.held["points"] and not self.pending)
+    @stateful.rule()
+    def overwrite_points(self) -> None:
+        """The points of past generations are written by their owner."""
+        self._overwrite("points")
+
+    @stateful.precondition(lambda self: self.held["values"])
+    @stateful.rule()
+    def overwrite_values(self) -> None:
+        """The values that were told are written by their owner."""
+        self._overwrite("values")
+
+    def _overwrite(self, name: str) -> None:
+        self._next(_OVERWRITTEN.format(name), f"{name} overwritten")
+        for value, _ in self.held[name]:
+            _fill(value)
+        self.held[name].clear()
+
+    @stateful.rule()
+    def seed_the_global_generators(self) -> None:
+        """NumPy's and Python's global generators are seeded by somebody else."""
+        self._next(_GLOBAL, "global generators seeded")
+        random.seed(1)  # Hypothesis begins with 0
+        np.random.seed(1)  # noqa: NPY002
+        self.globals = _global_state()
+
+    @stateful.invariant()
+    def all_else_is_as_it_was(self) -> None:
+        """Arrays handed in or out are left alone, and so are the global generators."""
+        for name, pairs in self.held.items():
+            for value, before in pairs:
+                if not _same(_copied(value), before):
+                    self.law = _LEFT_ALONE
+                    self._broken(written=name, before=before, now=_copied(value))
+        for name, state in _global_state().items():
+            if state != self.globals[name]:
+                self.law = _GLOBAL
+                self._broken(used=name)
+
+    # -- what is wrong -----------------------------------------------------------------------------
+
+    def _next(self, law: str, event: str) -> None:
+        """What comes now, and which law is broken if something is wrong from here on."""
+        self.law = law
+        self.history.append(event)
+
+    def _hold(self, name: str, value: Any) -> None:
+        self.held[name].append((value, _copied(value)))
+
+    def _call(self, function: Callable[[], Any]) -> Any:
+        try:
+            return function()
+        except Exception as error:
+            self._broken(raised=repr(error), cause=error)
+
+    def _compare(self, asked: Array, expected: Array) -> None:
+        if asked.shape != expected.shape or asked.dtype != expected.dtype:
+            self._broken(
+                expected=f"{expected.dtype} of shape {expected.shape}",
+                asked=f"{asked.dtype} of shape {asked.shape}",
+            )
+        for row, (here, there) in enumerate(zip(asked, expected, strict=True)):
+            if not _same(here, there):
+                self._broken(point=row, of_the_plain_loop=there, asked_here=here)
+
+    def _broken(self, *, cause: BaseException | None = None, **example: Any) -> NoReturn:
+        told = [step.values for step in self.plain[: self.generation]]
+        example |= {"seed": self.seed, "x0": self.x0, "generation": self.generation}
+        example |= {"what_happened": ", ".join(self.history), "values_told_before": told}
+        lines = [f"    {name.replace('_', ' ')}: {shown(value)}" for name, value in example.items()]
+        raise CheckFailed("\n".join([f"{self.law}: not so.", *lines])) from cause
+
+
+def optimizer_machine(
+    factory: Callable[[Array, int], Any],
+    *,
+    x0: Sequence[float] = OptimizerMachine.x0,
+    objective: Callable[[Array], float] = OptimizerMachine.objective,
+    asks_again: bool = False,
+    copies_continue: bool = True,
+    result: Callable[[Any], Any] = OptimizerMachine.result,
+) -> type[OptimizerMachine]:
+    """A subclass of `OptimizerMachine` for the optimizers of a factory.
+
+    Parameters
+    ----------
+    factory, x0, objective, asks_again, copies_continue, result
+        See `OptimizerMachine`.
+
+    Returns
+    -------
+    type
+        Its ``TestCase`` is for pytest; `hypothesis.stateful.run_state_machine_as_test` runs it.
+
+    Examples
+    --------
+    >>> from blackbox_es import VanillaES
+    >>> def factory(x0, seed):
+    ...     return VanillaES(n_pairs=2, random_state=seed).start(x0)
+    >>> TestVanillaES = optimizer_machine(factory, asks_again=True).TestCase  # pytest finds it
+    >>> TestVanillaES("runTest").runTest()  # without pytest
+    """
+    name = f"{getattr(factory, '__name__', type(factory).__name__)}_machine"
+    members = {
+        "factory": staticmethod(factory),
+        "x0": x0,
+        "objective": staticmethod(objective),
+        "asks_again": asks_again,
+        "copies_continue": copies_continue,
+        "result": staticmethod(result),
+    }
+    return type(name, (OptimizerMachine,), members)
+
+
+def _copied(value: Any) -> Array:
+    """An array of its own."""
+    return np.array(value)
+
+
+def _same(a: Array, b: Array) -> bool:
+    """Equal bit for bit."""
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def _fill(value: Any) -> None:
+    """NaN wherever it can be written, in an array, a list of arrays or of numbers."""
+    if isinstance(value, np.ndarray):
+        if value.flags.writeable:
+            value.fill(np.nan if value.dtype.kind == "f" else 0)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            if isinstance(item, np.ndarray):
+                _fill(item)
+            else:
+                value[i] = np.nan
+
+
+def _global_state() -> dict[str, Any]:
+    return {
+        "NumPy's global generator": pickle.dumps(np.random.get_state()),  # noqa: NPY002
+        "Python's random module": random.getstate(),
+    }
