@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from blackbox_es.strategies import STRATEGIES
-from blackbox_es.testing import check_optimizer
+from blackbox_es.testing import check_optimizer, parametrize_with_optimizer_checks
+from blackbox_es.testing.adapters import OneByOne, Surrogate
 from blackbox_es.testing.optimizers import OPTIMIZER_CHECKS
 
 
@@ -319,27 +320,82 @@ def test_costs_are_bounds():
         assert 0 < result["cost"] <= costs[result["check_name"]]
 
 
+# -- strategies, and other packages' optimizers ----------------------------------------------------
+
+
 def strategy(name):
     """A factory of one of the package's strategies; with a surrogate if it takes one."""
 
     def factory(x0, seed):
         es = STRATEGIES[name](random_state=seed).start(x0)
-        return Guided(es) if es._takes_surrogate else es
+        return Surrogate(es, biased) if es._takes_surrogate else es
 
     return factory
 
 
-class Guided:
-    """A guided strategy and its surrogate as one optimizer."""
+def biased(x):
+    return x - 0.3
 
-    def __init__(self, es):
-        self.es = es
 
-    def ask(self):
-        return self.es.ask(self.es.x_ - 0.3)
+def pycma(x0, seed):
+    cma = pytest.importorskip("cma")
+    return cma.CMAEvolutionStrategy(x0, 0.5, {"seed": seed, "verbose": -9})
 
-    def tell(self, X, values):
-        self.es.tell(X, values)
+
+def pycma_with_its_own_generator(x0, seed):
+    cma = pytest.importorskip("cma")
+    randn = np.random.default_rng(seed).standard_normal
+    options = {"seed": np.nan, "randn": lambda *shape: randn(shape), "verbose": -9}
+    return cma.CMAEvolutionStrategy(x0, 0.5, options)
+
+
+def cmaes_full(x0, seed):
+    return OneByOne(pytest.importorskip("cmaes").CMA(mean=x0, sigma=0.5, seed=seed))
+
+
+def cmaes_separable(x0, seed):
+    return OneByOne(pytest.importorskip("cmaes").SepCMA(mean=x0, sigma=0.5, seed=seed))
+
+
+# What they do is known: name of the check and what happens.
+PEERS = {
+    pycma: {
+        "check_seed_zero": "seed 0 is the time",
+        "check_told_untouched": "NaN is replaced by the median in the caller's list",
+        "check_global_state": "NumPy's generator is reseeded",
+    },
+    pycma_with_its_own_generator: {
+        "check_told_untouched": "NaN is replaced by the median in the caller's list",
+        "check_pickle": "a function in the options has no pickle",
+    },
+    cmaes_full: {"check_pickle": "the generator is left out"},
+    cmaes_separable: {
+        "check_x0_not_written": "the caller's mean is moved",
+        "check_pickle": "the generator is left out",
+    },
+}
+
+
+def installed(factory):
+    try:
+        factory(np.zeros(5), 1)
+    except pytest.skip.Exception:
+        return False
+    return True
+
+
+@parametrize_with_optimizer_checks({name: strategy(name) for name in STRATEGIES})
+def test_strategies(optimizer, check):
+    """The package's strategies keep all laws."""
+    check(optimizer)
+
+
+@pytest.mark.parametrize("factory", PEERS)
+def test_of_other_packages(factory):
+    """What is wrong with them is found and named, and nothing else."""
+    if not installed(factory):
+        pytest.skip("it is not installed")
+    assert check_optimizer(factory, on_fail=None).failed == list(PEERS[factory])
 
 
 def healthy():
@@ -348,4 +404,9 @@ def healthy():
         "plain": (Plain, {}),
         "in bounds": (InBounds, {"bounds": [(-1.5, 2.5)] * 5}),
         **{name: (strategy(name), {}) for name in STRATEGIES},
+        **{
+            peer.__name__: (peer, {"expected_failed_checks": known})
+            for peer, known in PEERS.items()
+            if installed(peer)
+        },
     }

@@ -1,4 +1,4 @@
-"""Adapters: other people's optimizers in the form that `blackbox_es.testing.stateful` tests.
+"""Adapters: other people's optimizers in the form that `check_optimizer` and `stateful` test.
 
 The form is ``ask() -> points``, rows of an array or a list of vectors, and ``tell(X, values)``.
 pycma's classes have it already:
@@ -14,11 +14,12 @@ An adapter can be pickled and copied if what it holds can.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from blackbox_es.strategy import EvolutionStrategy, Trial
+if TYPE_CHECKING:
+    from blackbox_es.strategy import EvolutionStrategy, Trial
 
 Array = npt.NDArray[Any]
 
