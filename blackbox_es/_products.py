@@ -58,10 +58,10 @@ def _gram(out, rows):
             for start in range(0, whole, _LANES):
                 x, y = rows[i, start : start + _LANES], rows[j, start : start + _LANES]
                 for lane in range(_LANES):
-                    lanes[lane] += x[lane] * y[lane]
+                    lanes[lane] += np.float64(x[lane]) * np.float64(y[lane])
             total = lanes.sum()
             for e in range(whole, n):
-                total += rows[i, e] * rows[j, e]
+                total += np.float64(rows[i, e]) * np.float64(rows[j, e])
             out[i, j] = out[j, i] = total
 
 
@@ -84,7 +84,7 @@ def outer_sum(weights: Array, rows: Array, left: slice, right: slice) -> Array:
 
 
 def gram(rows: Array) -> Array:
-    """``rows @ rows.T`` of a C-contiguous float64 matrix."""
+    """``rows @ rows.T`` of a C-contiguous matrix, in float64."""
     out = np.empty((len(rows), len(rows)))
     _gram(out, rows)
     return out

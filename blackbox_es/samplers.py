@@ -324,11 +324,11 @@ def orthonormal_rows(guides: Iterable[Array], dtype: npt.DTypeLike) -> Array:
     >>> orthonormal_rows([np.array([0.6, 0.8]), np.array([-0.6, -0.8])], float).shape
     (1, 2)
     """
-    rows = np.array(list(guides), np.float64)
+    rows = np.array(list(guides), dtype)
     for _ in range(2 if len(rows) > 1 else 0):
         values, vectors = np.linalg.eigh(gram(rows))
         keep = values > _PARALLEL * values[-1]
-        rows = mix((vectors[:, keep] / np.sqrt(values[keep])).T, rows)
+        rows = mix((vectors[:, keep] / np.sqrt(values[keep])).T.astype(dtype), rows)
         if values[0] > _WELL_CONDITIONED * values[-1]:
             break
-    return rows.astype(dtype, copy=False)
+    return rows
