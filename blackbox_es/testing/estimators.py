@@ -214,12 +214,10 @@ def check_constant_objective(bench: EstimatorBench) -> None:
 @_check(cost=4, needs=(*_SAME, *_PAIRS), advice=_NOT_THE_DIFFERENCE)
 def check_even_functions(bench: EstimatorBench) -> None:
     """Functions that are even about x give nothing, added to others or (with ranks) alone."""
+    weight = 1.0 if bench.shaping == "raw" else 0.0  # of the other function
     for seed in bench.seeds("even", 2):
-        expected, f = np.zeros(bench.n), bench.even
-        if bench.shaping == "raw":
-            expected = bench.estimate(bench.whole, seed).gradient
-            f = lambda u: bench.whole(u) + bench.even(u)  # noqa: E731
-        found = bench.estimate(f, seed).gradient
+        expected = bench.estimate(lambda u: weight * bench.whole(u), seed).gradient
+        found = bench.estimate(lambda u: weight * bench.whole(u) + bench.even(u), seed).gradient
         if not same(found, expected):
             broken(seed=seed, without=expected, with_an_even_function=found)
 
@@ -246,7 +244,7 @@ def check_powers_of_two(bench: EstimatorBench) -> None:
     """An objective times a power of two gives the estimate times it, bit for bit."""
     bench.need("raw")
     g = bench.estimate(bench.rough, 1).gradient
-    quarter = np.finfo(g.dtype).maxexp // 4  # of all exponents
+    quarter = min(np.finfo(g.dtype).maxexp, 1024) // 4  # of all exponents
     for power in (1, -quarter, quarter):
         found = bench.estimate(lambda u: bench.rough(u) * 2.0**power, 1).gradient  # noqa: B023
         if not same(found, g * np.asarray(2.0**power, g.dtype)):
@@ -261,7 +259,7 @@ def check_increasing_maps(bench: EstimatorBench) -> None:
     maps: dict[str, Function] = {
         "v**3": lambda v: v**3,
         "7 v - 3": lambda v: 7.0 * v - 3.0,
-        "exp(v / 1e5)": lambda v: np.exp(v / 1e5),
+        "arcsinh(v)": np.arcsinh,
     }
     for name, rising in maps.items():
         found = bench.estimate(lambda u: rising(bench.whole(u)), 1).gradient  # noqa: B023
@@ -478,9 +476,10 @@ def check_gradient_estimator(
     of U are an orthonormal basis of the surrogate's span, and ``Sigma = I / n`` without one. The
     directions may be normals, signs, or on a sphere: anything that spreads no more than normals do.
 
-    All but the last few checks hold for every draw. Those of the law of directions see 4096 pairs;
-    they find a mean square that is 30 % off with probability ``1 - 1e-6``, and less than one seed
-    in a million fails a sound estimator.
+    Most checks hold for every draw; those that constants and even functions leave no trace ask that
+    differences are taken before anything is summed. Those of the law of directions see 4096 pairs:
+    a mean square that is 30 % off is found with probability ``1 - 1e-6`` (10 %: nearly always),
+    and less than one seed in a million fails a sound estimator.
 
     Parameters
     ----------
@@ -533,15 +532,26 @@ def check_gradient_estimator(
     >>> check_gradient_estimator(estimate, sigma=0.1, beta=1.0).failed
     []
     """
-    bench = EstimatorBench(
-        estimator, n, k=k, sigma=sigma, alpha=alpha, beta=beta, shaping=shaping, seed=seed
-    )
-    course = Course(
-        bench, ESTIMATOR_CHECKS, names=checks, budget=budget,
-        expected_failed_checks=expected_failed_checks,
+    course = _course(
+        estimator, n, checks, budget, expected_failed_checks,
+        k=k, sigma=sigma, alpha=alpha, beta=beta, shaping=shaping, seed=seed,
     )  # fmt: skip
     name = getattr(estimator, "__name__", type(estimator).__name__)
     return course.run(f"check_gradient_estimator({name})", on_fail, callback)
+
+
+def _course(
+    estimator: Callable[..., Any],
+    n: int,
+    names: Iterable[str] | None,
+    budget: int,
+    expected: Mapping[str, str] | None,
+    **options: Any,
+) -> Course:
+    bench = EstimatorBench(estimator, n, **options)
+    return Course(
+        bench, ESTIMATOR_CHECKS, names=names, budget=budget, expected_failed_checks=expected
+    )
 
 
 def gradient_estimator_checks_generator(
@@ -564,8 +574,5 @@ def gradient_estimator_checks_generator(
     >>> for estimator, check in gradient_estimator_checks_generator(zero, checks=["check_result"]):
     ...     check(estimator)
     """
-    course = Course(
-        EstimatorBench(estimator, n, **options), ESTIMATOR_CHECKS, names=checks, budget=budget,
-        expected_failed_checks=expected_failed_checks,
-    )  # fmt: skip
+    course = _course(estimator, n, checks, budget, expected_failed_checks, **options)
     return ((estimator, step) for step in course.steps())
