@@ -433,6 +433,15 @@ def test_what_costs_too_much_is_skipped_and_says_so():
     assert report.spent <= 100
 
 
+def test_a_check_alone_says_the_same_and_costs_no_more():
+    """The number of pairs need not be known beforehand."""
+    report = check_gradient_estimator(estimator(), beta=BETA)
+    for name in ("check_length", "check_expectation"):
+        alone = check_gradient_estimator(estimator(), beta=BETA, checks=[name])
+        assert alone.spent == 4096 // P
+        assert alone[0]["findings"] == report[name]["findings"]
+
+
 def test_the_same_call_gives_the_same_report():
     """And leaves the arguments and the global generators alone."""
     estimate, options = PLAIN["guided"]

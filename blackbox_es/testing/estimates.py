@@ -199,14 +199,21 @@ class EstimatorBench:
         return found
 
     def sample(self, n_pairs: int, surrogate: Array | None = None) -> tuple[Array, Array]:
-        """Directions of about so many pairs, and the estimates for `linear` along them."""
-        seeds = self.seeds("sample", self.calls(n_pairs))
-        estimates = [self.estimate(self.linear, seed, surrogate=surrogate) for seed in seeds]
-        directions = np.concatenate([estimate.directions for estimate in estimates])
-        return directions, np.array([estimate.gradient for estimate in estimates], float)
+        """Directions of so many pairs at least, and the estimates for `linear` along them."""
+        directions: list[Array] = []
+        gradients: list[Array] = []
+        for seed in self.seeds("sample", n_pairs):
+            found = self.estimate(self.linear, seed, surrogate=surrogate)
+            directions.extend(found.directions)
+            gradients.append(found.gradient)
+            if not directions:
+                broken(seed=seed, evaluated="x only", advice="evaluate f(x + d) and f(x - d)")
+            if len(directions) >= n_pairs:
+                break
+        return np.array(directions), np.array(gradients, float)
 
     def calls(self, n_pairs: int) -> int:
-        """Estimates to see so many pairs."""
+        """Estimates to see so many pairs, as far as one knows yet."""
         return -(-n_pairs // self.n_pairs)
 
     @cached_property
