@@ -10,7 +10,6 @@ import math
 
 import numpy as np
 import pytest
-from calibrated import assert_distributed, assert_mean
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -24,6 +23,7 @@ from blackbox_es.diagnostics import (
 )
 from blackbox_es.generation import Generation
 from blackbox_es.samplers import Guided, Isotropic
+from blackbox_es.testing.statistics import assert_distributed, assert_mean
 
 few = settings(deadline=None, max_examples=60, derandomize=True)
 NODES = (-math.sqrt(3), 0.0, 0.0, 0.0, 0.0, math.sqrt(3))

@@ -24,6 +24,10 @@ import blackbox_es
 from blackbox_es.shaping import SHAPINGS
 from blackbox_es.strategies import STRATEGIES
 from blackbox_es.strategy import STOP_REASONS
+from blackbox_es.testing.estimators import ESTIMATOR_CHECKS
+from blackbox_es.testing.objectives import OBJECTIVE_CHECKS
+from blackbox_es.testing.optimizers import OPTIMIZER_CHECKS
+from blackbox_es.testing.surrogates import SURROGATE_CHECKS
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -209,3 +213,11 @@ def test_blocks_can_be_pasted(page):
     assert "\t" not in PAGES[page]
     for block in blocks(PAGES[page]):
         assert not (block.language == "python" and ">>>" in block.text), f"{page}, {block.line}"
+
+
+@pytest.mark.parametrize(
+    "check", [*OBJECTIVE_CHECKS, *SURROGATE_CHECKS, *ESTIMATOR_CHECKS, *OPTIMIZER_CHECKS]
+)
+def test_checks_are_documented(check):
+    """The page on testing lists every check with its law."""
+    assert f"| `{check.name}` | {check.law} |" in PAGES["docs/testing.md"]

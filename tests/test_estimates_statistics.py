@@ -1,4 +1,4 @@
-"""Mean and variance of the estimate with its real noise, at the error rates of `calibrated`.
+"""Mean and variance of the estimate with its real noise, at known error rates.
 
 With ``c`` fixed and ``s = c @ d`` normal of variance ``tau^2 = sigma^2 c' Sigma c``, Stein's lemma
 gives ``E[d h(s)] = sigma^2 Sigma c E[h'(s)]``, hence closed forms for functions of ``c @ x``.
@@ -9,12 +9,12 @@ import math
 import numpy as np
 import pytest
 import reference
-from calibrated import assert_mean
 
 from blackbox_es import _jit
 from blackbox_es.diagnostics import mean_squared_error
 from blackbox_es.generation import Generation
 from blackbox_es.samplers import Guided, Isotropic
+from blackbox_es.testing.statistics import assert_mean
 
 pytestmark = pytest.mark.skipif(_jit.DISABLED, reason="too slow in pure Python")
 

@@ -4,7 +4,6 @@ import pickle
 
 import numpy as np
 import pytest
-from calibrated import assert_mean
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import assert_never_hidden
@@ -18,6 +17,7 @@ from blackbox_es.neural.network import ACTIVATIONS, LOSSES, Network
 from blackbox_es.neural.nodes import ActivationNoise, generation_losses
 from blackbox_es.neural.tasks import activation_losses, activation_sums
 from blackbox_es.optimizers import Adam
+from blackbox_es.testing.statistics import assert_mean
 
 needs_numba = pytest.mark.skipif(_jit.DISABLED, reason="too slow in pure Python")
 few = settings(deadline=None, max_examples=5 if _jit.DISABLED else 60, derandomize=True)

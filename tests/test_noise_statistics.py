@@ -1,14 +1,14 @@
-"""The statistics of the noise are those of independent draws, at the error rates of `calibrated`.
+"""The statistics of the noise are those of independent draws, at known error rates.
 
 Each law is a function of a generator, so that bad generators can be shown to fail it.
 """
 
 import numpy as np
 import pytest
-from calibrated import assert_distributed, assert_independent, assert_mean
 from scipy import stats
 
 from blackbox_es import _jit, noise
+from blackbox_es.testing.statistics import assert_distributed, assert_independent, assert_mean
 
 pytestmark = pytest.mark.skipif(_jit.DISABLED, reason="too slow in pure Python")
 

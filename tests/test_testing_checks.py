@@ -19,6 +19,7 @@ from blackbox_es.testing import (
     objective_checks_generator,
     parametrize_with_objective_checks,
 )
+from blackbox_es.testing.estimators import ESTIMATOR_CHECKS
 from blackbox_es.testing.objectives import OBJECTIVE_CHECKS
 from blackbox_es.testing.optimizers import OPTIMIZER_CHECKS
 from blackbox_es.testing.surrogates import SURROGATE_CHECKS
@@ -26,7 +27,8 @@ from blackbox_es.testing.surrogates import SURROGATE_CHECKS
 X0 = np.array([1.0, 2.0, 3.0])
 # Those that apply to a plain function of one point.
 PLAIN = [c.name for c in OBJECTIVE_CHECKS if c.name not in ("check_batch", "check_noise")]
-EVERY = {c.name: c for c in (*OBJECTIVE_CHECKS, *SURROGATE_CHECKS, *OPTIMIZER_CHECKS)}
+TABLES = (OBJECTIVE_CHECKS, SURROGATE_CHECKS, ESTIMATOR_CHECKS, OPTIMIZER_CHECKS)
+EVERY = {c.name: c for checks in TABLES for c in checks}
 
 
 def sphere(x):
@@ -46,7 +48,7 @@ def test_checks_say_what_they_are(name):
     assert 10 < len(check.law) < 75
     assert not check.law.endswith(".")
     assert check.advice or name == "check_roughness"
-    for checks in (OBJECTIVE_CHECKS, SURROGATE_CHECKS, OPTIMIZER_CHECKS):
+    for checks in TABLES:
         names = [c.name for c in checks]
         assert len(set(names)) == len(names)
         for place, one in enumerate(checks):

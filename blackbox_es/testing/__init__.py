@@ -1,9 +1,14 @@
 """Checks of your own objectives, surrogates, gradient estimators and optimizers.
 
-Needs neither pytest nor Hypothesis; the modules ``strategies`` and ``stateful`` are for Hypothesis.
+Needs neither pytest nor Hypothesis; the modules ``strategies`` and ``stateful`` are for Hypothesis,
+``statistics`` has assertions of known error rates, ``adapters`` are for others' optimizers.
 """
 
 from blackbox_es.testing.checks import CheckFailed, CheckReport
+from blackbox_es.testing.estimators import (
+    check_gradient_estimator,
+    gradient_estimator_checks_generator,
+)
 from blackbox_es.testing.objectives import (
     check_objective,
     objective_checks_generator,
@@ -19,9 +24,11 @@ from blackbox_es.testing.surrogates import check_surrogate
 __all__ = [
     "CheckFailed",
     "CheckReport",
+    "check_gradient_estimator",
     "check_objective",
     "check_optimizer",
     "check_surrogate",
+    "gradient_estimator_checks_generator",
     "objective_checks_generator",
     "optimizer_checks_generator",
     "parametrize_with_objective_checks",

@@ -157,6 +157,19 @@ def array_of(value: Any) -> Array:
         return np.asarray(None)
 
 
+def pickled(value: Any) -> bytes:
+    """As joblib does: by cloudpickle, which knows lambdas and closures, if not by pickle."""
+    try:
+        return pickle.dumps(value)
+    except Exception:
+        import joblib
+
+        try:
+            return pickle.dumps(joblib.wrap_non_picklable_objects(value))
+        except Exception as error:
+            broken(raised=error, cause=error)
+
+
 def same(a: Any, b: Any) -> bool:
     """Equal bit for bit; NaN is NaN."""
     return bool(np.array_equal(a, b, equal_nan=True))

@@ -20,6 +20,7 @@ from blackbox_es.testing.bench import (
     array_of,
     call_and_compare,
     close,
+    pickled,
     same,
     single_precision,
 )
@@ -249,7 +250,7 @@ def check_global_state(bench: ObjectiveBench) -> None:
 def check_pickle(bench: ObjectiveBench) -> Findings:
     """The objective can be sent to another process."""
     points = bench.points(2)
-    data = _pickled(bench.subject)
+    data = pickled(bench.subject)
     objective = bench.guarded(points[0], lambda: pickle.loads(data), 0)
     copy = Function(objective, bench.function.vectorized, bench.function.takes_seed)
     expected = bench.values(points)
@@ -262,19 +263,6 @@ def check_pickle(bench: ObjectiveBench) -> Findings:
 
 
 _LARGE = 10**6  # bytes: worth to be told
-
-
-def _pickled(subject: Any) -> bytes:
-    """As joblib does: by cloudpickle, which knows lambdas and closures, if not by pickle."""
-    try:
-        return pickle.dumps(subject)
-    except Exception:
-        import joblib
-
-        try:
-            return pickle.dumps(joblib.wrap_non_picklable_objects(subject))
-        except Exception as error:
-            broken(raised=error, cause=error)
 
 
 @_check(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es._validation import as_center
-from blackbox_es.testing.bench import array_of, as_bounds, as_seed, call_and_compare, same
+from blackbox_es.testing.bench import array_of, as_bounds, as_seed, call_and_compare, pickled, same
 from blackbox_es.testing.checks import (
     Check,
     CheckReport,
@@ -57,18 +57,18 @@ class OptimizerBench:
         """A new optimizer; it gets an x0 of its own."""
         seed = self.seed + 1 if seed is None else seed
         x0 = self.x0.copy() if x0 is None else x0
-        return self._guarded(lambda: self.subject(x0, seed), seed=seed)
+        return self.guarded(lambda: self.subject(x0, seed), seed=seed)
 
     def ask(self, optimizer: Any) -> Any:
         """What ``ask`` returns."""
         self.spent += 1
-        return self._guarded(optimizer.ask)
+        return self.guarded(optimizer.ask)
 
     def tell(self, optimizer: Any, X: Any, values: Any) -> None:
         """Tell values, which must be accepted."""
-        self._guarded(lambda: optimizer.tell(X, values), values=values)
+        self.guarded(lambda: optimizer.tell(X, values), values=values)
 
-    def _guarded(self, call: Callable[[], Any], **example: Any) -> Any:
+    def guarded(self, call: Callable[[], Any], **example: Any) -> Any:
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")  # a warning is no failure
@@ -326,7 +326,7 @@ def check_wrong_length(bench: OptimizerBench) -> None:
 @_check(
     cost=9,
     needs=(*_SAME, "check_global_state"),
-    advice="keep the generator and the pending points in the state that is pickled",
+    advice="keep generator and pending points in what is pickled, locks and files out of it",
 )
 def check_pickle(bench: OptimizerBench) -> None:
     """Pickled between ask and tell, a search and its copy go on identically."""
@@ -334,17 +334,10 @@ def check_pickle(bench: OptimizerBench) -> None:
     optimizer = bench.make()
     X = bench.ask(optimizer)
     values = [bench.sphere(x) for x in table(X)]
-    copy = _pickled(optimizer)
+    copy = bench.guarded(lambda: pickle.loads(pickled(optimizer)))
     for name, one in (("the search", optimizer), ("its copy", copy)):
         bench.tell(one, X, values)
         _compare(expected[1:], bench.generations(one, 2), which=name)
-
-
-def _pickled(optimizer: Any) -> Any:
-    try:
-        return pickle.loads(pickle.dumps(optimizer))
-    except Exception as error:
-        broken(raised=error, cause=error, advice="let __getstate__ leave out what has no pickle")
 
 
 # -- values of all kinds -------------------------------------------------------------------------
