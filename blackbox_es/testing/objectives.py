@@ -390,7 +390,7 @@ def _values(function: Function, points: Array) -> Array:
     advice="far away return inf, NaN or a large value, or raise an Exception",
 )
 def check_far_away(bench: ObjectiveBench) -> Findings:
-    """Far away it gives a number or raises an Exception; then it is as before."""
+    """Far away it gives a number or raises; then it is as before."""
     before = bench.value(bench.x0)
     direction = bench.rng("far").standard_normal(bench.n)
     raised = set()
