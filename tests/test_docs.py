@@ -24,9 +24,9 @@ import blackbox_es
 from blackbox_es.shaping import SHAPINGS
 from blackbox_es.strategies import STRATEGIES
 from blackbox_es.strategy import STOP_REASONS
-from blackbox_es.testing.estimators import ESTIMATOR_CHECKS
+from blackbox_es.testing.estimator_laws import ESTIMATOR_CHECKS
 from blackbox_es.testing.objectives import OBJECTIVE_CHECKS
-from blackbox_es.testing.optimizers import OPTIMIZER_CHECKS
+from blackbox_es.testing.optimizer_laws import OPTIMIZER_CHECKS
 from blackbox_es.testing.surrogates import SURROGATE_CHECKS
 
 ROOT = Path(__file__).parents[1]

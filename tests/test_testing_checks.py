@@ -19,9 +19,9 @@ from blackbox_es.testing import (
     objective_checks_generator,
     parametrize_with_objective_checks,
 )
-from blackbox_es.testing.estimators import ESTIMATOR_CHECKS
+from blackbox_es.testing.estimator_laws import ESTIMATOR_CHECKS
 from blackbox_es.testing.objectives import OBJECTIVE_CHECKS
-from blackbox_es.testing.optimizers import OPTIMIZER_CHECKS
+from blackbox_es.testing.optimizer_laws import OPTIMIZER_CHECKS
 from blackbox_es.testing.surrogates import SURROGATE_CHECKS
 
 X0 = np.array([1.0, 2.0, 3.0])

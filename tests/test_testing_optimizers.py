@@ -10,7 +10,7 @@ import pytest
 from blackbox_es.strategies import STRATEGIES
 from blackbox_es.testing import check_optimizer, parametrize_with_optimizer_checks
 from blackbox_es.testing.adapters import OneByOne, Surrogate
-from blackbox_es.testing.optimizers import OPTIMIZER_CHECKS
+from blackbox_es.testing.optimizer_laws import OPTIMIZER_CHECKS
 
 
 class Plain:

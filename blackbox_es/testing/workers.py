@@ -1,0 +1,164 @@
+"""What becomes of an objective in other threads and processes."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blackbox_es.testing.bench import Function, ObjectiveBench, close, pickled, same
+from blackbox_es.testing.checks import Check, Findings, broken, enrol, kept_world
+
+Array = npt.NDArray[Any]
+
+WORKER_CHECKS: list[Check] = []
+_check = enrol(WORKER_CHECKS)
+
+
+_VALUE = ("check_return_value",)
+_SAME = ("check_return_value", "check_deterministic")
+
+
+@_check(
+    cost=4,
+    needs=_VALUE,
+    advice="keep locks, open files and handles out of it, or open them in the call; else n_jobs "
+    "works with joblib's threading backend only",
+)
+def check_pickle(bench: ObjectiveBench) -> Findings:
+    """The objective can be sent to another process."""
+    points = bench.points(2)
+    data = pickled(bench.subject)
+    objective = bench.guarded(points[0], lambda: pickle.loads(data), 0)
+    copy = Function(objective, bench.function.vectorized, bench.function.takes_seed)
+    expected = bench.values(points)
+    values = [bench.guarded(x, lambda x=x: copy(x.copy()), 1) for x in points]  # type: ignore[misc]
+    if bench.repeatable and not close(values, expected):
+        broken(x=points[1], value=expected[1], value_of_the_copy=values[1])
+    if len(data) < _LARGE:
+        return {}
+    return {"size for workers": f"{len(data) / 1e6:.1f} MB"}
+
+
+_LARGE = 10**6  # bytes: worth to be told
+
+
+@_check(
+    cost=48,
+    needs=(*_SAME, "check_global_state"),
+    advice="keep what a call computes in local variables, not in self, globals or a shared buffer",
+)
+def check_threads(bench: ObjectiveBench) -> None:
+    """Called from several threads at once, it gives the same values."""
+    points = bench.points(4)
+    expected = bench.values(points)
+    values = _together(bench, points)
+    for row in values:
+        if bench.repeatable and not close(row, expected):
+            i = int(np.argmax(np.abs(row - expected)))
+            broken(x=points[i], value=expected[i], value_among_four_threads=row[i])
+    if not bench.repeatable:
+        return
+    x, y = points[1], points[2]
+    _, n_lines = _interrupted(bench, x, y, None)
+    for line in sorted(set(np.linspace(0, max(n_lines - 1, 0), 12).astype(int).tolist())):
+        value, _ = _interrupted(bench, x, y, line)
+        if not close(value, expected[1]):
+            broken(
+                x=x,
+                value=expected[1],
+                value_if_another_thread_evaluates_meanwhile=value,
+                what_it_evaluates=y,
+            )
+
+
+def _together(bench: ObjectiveBench, points: Array) -> list[Array]:
+    """The values of the points in each of four threads, each beginning elsewhere."""
+    barrier = threading.Barrier(4)
+
+    def evaluate(first: int) -> Array:
+        barrier.wait()
+        values = [bench.function(x.copy()) for x in np.roll(points, -first, axis=0)]
+        return np.roll(values, first)
+
+    with ThreadPoolExecutor(4) as threads:
+        tasks = [threads.submit(evaluate, first) for first in range(4)]
+        return [bench.guarded(points[0], task.result, 4) for task in tasks]
+
+
+_LINES = 2000  # traced at most: tracing is slow
+_PATIENCE = 0.05  # seconds, in which the other thread may be waiting for a lock of the first
+
+
+def _interrupted(
+    bench: ObjectiveBench, x: Array, y: Array, at_line: int | None
+) -> tuple[float, int]:
+    """The value at x if y's is computed in another thread at one of the lines; lines seen.
+
+    Which is what an unlucky switch between threads does, but at will.
+    """
+    seen, others = 0, []
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal seen
+        if event == "line":
+            if seen == at_line:
+                sys.settrace(None)
+                others.append(threads.submit(bench.function, y.copy()))
+                wait(others, _PATIENCE)
+            seen += 1
+        return trace if seen < _LINES else None
+
+    def evaluate() -> float:
+        own = x.copy()
+        sys.settrace(trace)
+        try:
+            return bench.function(own)
+        finally:
+            sys.settrace(None)
+
+    with ThreadPoolExecutor(2) as threads:
+        result = bench.guarded(x, threads.submit(evaluate).result, 1)
+        for other in others:
+            bench.guarded(y, other.result, 1)
+    return result, seen
+
+
+@_check(
+    cost=20,
+    needs=(*_SAME, "check_pickle"),
+    advice="give it all it needs (no globals set at run time, no files that move); noise from a "
+    "parameter `seed`",
+)
+def check_processes(bench: ObjectiveBench) -> None:
+    """Worker processes give the same values, but each its own noise."""
+    import joblib
+
+    points = bench.points(4) if bench.repeatable else np.repeat(bench.x0[None], 10, axis=0)
+    tasks = [joblib.delayed(_values)(bench.function, points)] * 2
+    parallel = joblib.Parallel(n_jobs=2, backend="loky")
+    here, there = bench.guarded(points[0], lambda: parallel(tasks), 2 * len(points))
+    if not bench.repeatable:
+        if len(set(here.tolist())) == len(points) and same(here, there):
+            broken(
+                x=bench.x0,
+                values_of_one_worker=here,
+                values_of_the_other=there,
+                advice="a generator that is copied to the workers gives all of them the same "
+                "noise: take a parameter `seed`",
+            )
+        return
+    expected = bench.values(points)
+    if not close(here, expected):
+        i = int(np.argmax(np.abs(here - expected)))
+        broken(x=points[i], value=expected[i], value_in_a_worker=here[i])
+
+
+def _values(function: Function, points: Array) -> Array:
+    with kept_world(None):  # workers live on: what one objective did must not meet the next
+        return np.array([function(x.copy()) for x in points])
