@@ -120,7 +120,7 @@ ESTIMATORS = {
     "guided, low rank": (package(alpha=ALPHA, sampler=LAYERS), ON_LAYERS | GUIDED),
     "guided, beta auto": (package(alpha=ALPHA, beta="auto"), {"beta": None} | GUIDED),
     **{
-        f"{shape}, {name}": (package(shaping=shape, **options), RANKS | checked)
+        f"{shape.__name__}, {name}": (package(shaping=shape, **options), RANKS | checked)
         for shape in shaping.RANK_BASED
         for name, options, checked in [
             ("isotropic", {}, {}),

@@ -1,6 +1,5 @@
 """The checks of gradient estimators: sound ones pass, for any seed, and planted bugs are found."""
 
-import os
 import unittest
 
 import numpy as np
@@ -124,8 +123,8 @@ SOUND = {f"plain {name}": case for name, case in PLAIN.items()} | ESTIMATORS
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SOUND)
 def test_no_false_alarms(name):
-    """For as many seeds as the environment says: BLACKBOX_ES_SEEDS=200."""
-    for seed in range(3, 3 + int(os.environ.get("BLACKBOX_ES_SEEDS", "3"))):
+    """For three more seeds; tests/benchmarks/false_alarms.py takes any number."""
+    for seed in range(3, 6):
         assert_lawful(*SOUND[name], seed)
 
 

@@ -15,11 +15,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import test_testing_estimators as estimators
 import test_testing_objectives as objectives
 import test_testing_optimizers as optimizers
 import test_testing_surrogates as surrogates
 
-from blackbox_es.testing import check_objective, check_optimizer, check_surrogate
+from blackbox_es.testing import (
+    check_gradient_estimator,
+    check_objective,
+    check_optimizer,
+    check_surrogate,
+)
 
 
 def cases():
@@ -36,6 +42,13 @@ def cases():
             f"surrogate: {name}",
             lambda seed, surrogate=surrogate: check_surrogate(
                 surrogates.f, surrogate, surrogates.X0, seed=seed, on_fail=None
+            ),
+        )
+    for name, (estimator, options) in estimators.SOUND.items():
+        yield (
+            f"estimator: {name}",
+            lambda seed, estimator=estimator, options=options: check_gradient_estimator(
+                estimator, seed=seed, on_fail=None, **{"beta": estimators.BETA} | options
             ),
         )
     for name, (factory, options) in optimizers.healthy().items():
