@@ -289,16 +289,17 @@ _PARALLEL = 1e-12  # squared sine below which guides count as one: an angle of a
 _WELL_CONDITIONED = 0.05  # ratio of eigenvalues above which rounding grows by less than 20
 
 
-def unit_guide(guide: Array) -> Array | None:
+def unit_guide(guide: Array, dtype: npt.DTypeLike = np.float64) -> Array | None:
     """The guide at length 1, or None if it is zero, infinite or NaN and so says nothing.
 
-    Safe for every scale: divided by its largest entry before the norm is taken.
+    Safe for every scale: divided by its largest entry before the norm is taken and the dtype is.
     """
     largest = np.abs(guide).max(initial=0.0)
     if not (0.0 < largest < np.inf):
         return None
-    unit = guide / largest
-    return np.asarray(unit / math.sqrt((unit * unit).sum(dtype=np.float64)))
+    unit: Array = np.divide(guide, largest, dtype=np.float64).astype(dtype, copy=False)
+    unit /= math.sqrt((unit * unit).sum(dtype=np.float64))
+    return unit
 
 
 def orthonormal_rows(guides: Iterable[Array], dtype: npt.DTypeLike) -> Array:
@@ -328,7 +329,11 @@ def orthonormal_rows(guides: Iterable[Array], dtype: npt.DTypeLike) -> Array:
     for _ in range(2 if len(rows) > 1 else 0):
         values, vectors = np.linalg.eigh(gram(rows))
         keep = values > _PARALLEL * values[-1]
-        rows = mix((vectors[:, keep] / np.sqrt(values[keep])).T.astype(dtype), rows)
-        if values[0] > _WELL_CONDITIONED * values[-1]:
+        root = vectors[:, keep] / np.sqrt(values[keep])
+        well = values[0] > _WELL_CONDITIONED * values[-1]
+        if well:  # the symmetric root does not depend on the signs of eigenvectors
+            root = root @ vectors.T
+        rows = mix(root.T.astype(dtype), rows)
+        if well:
             break
     return rows

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import reference
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
@@ -120,6 +120,16 @@ def test_nearly_parallel_guides_are_two_orthonormal_rows(problem, power):
     assert_orthonormal(rows)
     np.testing.assert_allclose(guides @ rows.T @ rows, guides, rtol=0, atol=1e-14)
     assert_same_span(rows, np.linalg.qr(guides.T)[0].T, atol=1e-14 / 10**power)
+
+
+@few
+@given(problem=problems, noise=st.integers(0, 2**32 - 1))
+def test_rounding_of_guides_moves_rows_by_as_little(problem, noise):
+    """If guides are well apart no row changes its sign, whatever LAPACK computes."""
+    guides = random_guides(*problem)
+    assume(np.linalg.cond(guides / np.linalg.norm(guides, axis=1, keepdims=True)) < 4)
+    near = guides * (1 + 1e-13 * np.random.default_rng(noise).uniform(-1, 1, guides.shape))
+    np.testing.assert_allclose(orthonormal(near), orthonormal(guides), rtol=0, atol=1e-11)
 
 
 @few

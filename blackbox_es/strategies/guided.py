@@ -143,7 +143,7 @@ class GuidedES(EvolutionStrategy):
 
     def _sampler(self, base: Base, surrogate: Any) -> Sampler:
         columns = self._columns(surrogate, base.n)
-        units = [unit_guide(column) for column in columns.T] or [None]
+        units = [unit_guide(column, self.x_.dtype) for column in columns.T] or [None]
         rejected = any(unit is None for unit in units)
         if rejected and self.n_iter_ > 0:  # at first there may be no estimate yet to guide by
             self._warn_once(
