@@ -164,10 +164,9 @@ class Course:
         self,
         bench: Bench,
         checks: Iterable[Check],
-        *,
-        names: Iterable[str] | None = None,
+        names: Iterable[str] | None,
         budget: int,
-        expected_failed_checks: Mapping[str, str] | None = None,
+        expected_failed_checks: Mapping[str, str] | None,
     ) -> None:
         check_count("budget", budget)
         self.bench = bench
@@ -203,17 +202,23 @@ class Course:
         """What may still be spent."""
         return max(self.budget - self.bench.spent, 0)
 
-    def steps(self) -> Iterator[Step]:
-        """Each check as a function of the subject, for a test runner."""
-        return (Step(self, check) for check in self.checks)
+    def steps(self) -> Iterator[tuple[Any, Step]]:
+        """The subject and each check as a function of it, for a test runner."""
+        return ((self.bench.subject, Step(self, check)) for check in self.checks)
 
     def run(
-        self, title: str, on_fail: str | None, callback: Callable[..., Any] | None
+        self,
+        title: str,
+        on_fail: str | None,
+        callback: Callable[..., Any] | None,
+        subject: Any = None,
     ) -> CheckReport:
-        """All checks, to the end."""
+        """All checks, to the end; the report is titled with the name of the subject."""
         check_choice("on_fail", on_fail, ("raise", "warn", None))
         begun = time.perf_counter()
-        report = CheckReport(title, self.bench.unit)
+        subject = self.bench.subject if subject is None else subject
+        name = getattr(subject, "__name__", type(subject).__name__)
+        report = CheckReport(f"{title}({name})", self.bench.unit)
         for check in self.checks:
             spent = self.bench.spent
             exception: BaseException | None = None
@@ -384,9 +389,9 @@ def parametrize(name: str, courses: Mapping[str, Course]) -> Any:
 
     cases = []
     for label, course in courses.items():
-        for step in course.steps():
+        for subject, step in course.steps():
             reason = course.expected.get(step.name)
             marks = [] if reason is None else [pytest.mark.xfail(reason=reason)]
-            case = pytest.param(course.bench.subject, step, id=f"{label}-{step.name}", marks=marks)
+            case = pytest.param(subject, step, id=f"{label}-{step.name}", marks=marks)
             cases.append(case)
     return pytest.mark.parametrize(f"{name}, check", cases)

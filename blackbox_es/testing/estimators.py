@@ -90,26 +90,11 @@ def check_gradient_estimator(
     >>> check_gradient_estimator(estimate, sigma=0.1, beta=1.0).failed
     []
     """
-    course = _course(
-        estimator, n, checks, budget, expected_failed_checks,
-        k=k, sigma=sigma, alpha=alpha, beta=beta, shaping=shaping, seed=seed,
-    )  # fmt: skip
-    name = getattr(estimator, "__name__", type(estimator).__name__)
-    return course.run(f"check_gradient_estimator({name})", on_fail, callback)
-
-
-def _course(
-    estimator: Callable[..., Any],
-    n: int,
-    names: Iterable[str] | None,
-    budget: int,
-    expected: Mapping[str, str] | None,
-    **options: Any,
-) -> Course:
-    bench = EstimatorBench(estimator, n, **options)
-    return Course(
-        bench, ESTIMATOR_CHECKS, names=names, budget=budget, expected_failed_checks=expected
+    bench = EstimatorBench(
+        estimator, n, k=k, sigma=sigma, alpha=alpha, beta=beta, shaping=shaping, seed=seed
     )
+    course = Course(bench, ESTIMATOR_CHECKS, checks, budget, expected_failed_checks)
+    return course.run("check_gradient_estimator", on_fail, callback)
 
 
 def gradient_estimator_checks_generator(
@@ -133,5 +118,5 @@ def gradient_estimator_checks_generator(
     >>> for estimator, check in gradient_estimator_checks_generator(zero, checks=["check_result"]):
     ...     check(estimator)
     """
-    course = _course(estimator, n, checks, budget, expected_failed_checks, **options)
-    return ((estimator, step) for step in course.steps())
+    bench = EstimatorBench(estimator, n, **options)
+    return Course(bench, ESTIMATOR_CHECKS, checks, budget, expected_failed_checks).steps()

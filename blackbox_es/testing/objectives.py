@@ -94,8 +94,7 @@ def check_objective(
         surrogate_fn=surrogate_fn, seed=seed,
     )  # fmt: skip
     course = _course(bench, checks, budget, expected_failed_checks)
-    title = f"check_objective({getattr(f, '__name__', type(f).__name__)})"
-    return course.run(title, on_fail, callback)
+    return course.run("check_objective", on_fail, callback)
 
 
 def _course(
@@ -105,7 +104,7 @@ def _course(
     expected: Mapping[str, str] | None,
 ) -> Course:
     every = OBJECTIVE_CHECKS + (SURROGATE_CHECKS if bench.surrogate_fn is not None else [])
-    return Course(bench, every, names=names, budget=budget, expected_failed_checks=expected)
+    return Course(bench, every, names, budget, expected)
 
 
 def objective_checks_generator(
@@ -128,7 +127,7 @@ def objective_checks_generator(
     ...     check(f)
     """
     course = _course(ObjectiveBench(f, x0, **options), checks, budget, expected_failed_checks)
-    return ((f, step) for step in course.steps())
+    return course.steps()
 
 
 def parametrize_with_objective_checks(

@@ -56,23 +56,9 @@ def check_optimizer(
     >>> check_optimizer(factory).failed
     []
     """
-    course = _course(factory, x0, checks, budget, expected_failed_checks, bounds=bounds, seed=seed)
-    title = f"check_optimizer({getattr(factory, '__name__', type(factory).__name__)})"
-    return course.run(title, on_fail, callback)
-
-
-def _course(
-    factory: Factory,
-    x0: npt.ArrayLike,
-    names: Iterable[str] | None,
-    budget: int,
-    expected: Mapping[str, str] | None,
-    **options: Any,
-) -> Course:
-    bench = OptimizerBench(factory, x0, **options)
-    return Course(
-        bench, OPTIMIZER_CHECKS, names=names, budget=budget, expected_failed_checks=expected
-    )
+    bench = OptimizerBench(factory, x0, bounds=bounds, seed=seed)
+    course = Course(bench, OPTIMIZER_CHECKS, checks, budget, expected_failed_checks)
+    return course.run("check_optimizer", on_fail, callback)
 
 
 def optimizer_checks_generator(
@@ -85,8 +71,8 @@ def optimizer_checks_generator(
     **options: Any,
 ) -> Iterator[tuple[Any, Step]]:
     """Pairs ``(factory, check)`` to run one by one, as `objective_checks_generator` gives them."""
-    course = _course(factory, x0, checks, budget, expected_failed_checks, **options)
-    return ((factory, step) for step in course.steps())
+    bench = OptimizerBench(factory, x0, **options)
+    return Course(bench, OPTIMIZER_CHECKS, checks, budget, expected_failed_checks).steps()
 
 
 def parametrize_with_optimizer_checks(
@@ -116,8 +102,9 @@ def parametrize_with_optimizer_checks(
     ...     check(optimizer)
     """
     names = None if checks is None else list(checks)
+    benches = {name: OptimizerBench(f, x0, **options) for name, f in factories.items()}
     courses = {
-        label: _course(factory, x0, names, budget, expected_failed_checks, **options)
-        for label, factory in factories.items()
+        name: Course(bench, OPTIMIZER_CHECKS, names, budget, expected_failed_checks)
+        for name, bench in benches.items()
     }
     return parametrize("optimizer", courses)

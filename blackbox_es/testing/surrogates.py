@@ -308,9 +308,5 @@ def check_surrogate(
         f, x0, sigma=sigma, bounds=bounds, vectorized=vectorized, stochastic=stochastic,
         surrogate_fn=surrogate_fn, seed=seed,
     )  # fmt: skip
-    course = Course(
-        bench, SURROGATE_CHECKS, names=checks, budget=budget,
-        expected_failed_checks=expected_failed_checks,
-    )  # fmt: skip
-    title = f"check_surrogate({getattr(surrogate_fn, '__name__', type(surrogate_fn).__name__)})"
-    return course.run(title, on_fail, callback)
+    course = Course(bench, SURROGATE_CHECKS, checks, budget, expected_failed_checks)
+    return course.run("check_surrogate", on_fail, callback, surrogate_fn)
