@@ -446,6 +446,23 @@ def test_planted_bugs_are_found(bug):
     assert report.spent <= 500
 
 
+def test_at_points_that_hide_a_bug():
+    """Sorting leaves zeros as they are: other points are tried as well."""
+    report = check_objective(sorts_x, np.zeros(4), on_fail=None)
+    assert report.failed == ["check_argument_untouched"]
+
+
+def test_exits_are_failures():
+    """An objective that ends the process does not end the checks."""
+
+    def exits(x):
+        raise SystemExit(3)
+
+    report = check_objective(exits, X0, on_fail=None)
+    assert report.failed == ["check_return_value"]
+    assert "raised: SystemExit(3)" in repr(report)
+
+
 def test_every_check_has_found_a_bug():
     """No check is there that nothing fails, but the one that only reports."""
     found = {name for name, _, _ in BUGS.values()}

@@ -131,7 +131,7 @@ class ObjectiveBench:
         self.spent += evaluations
         try:
             return call()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             broken(x=x, raised=error, cause=error, advice=advice)
 
     def raw(self, points: Array, noise: int = 0) -> Any:

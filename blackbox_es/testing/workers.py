@@ -92,6 +92,7 @@ def _together(bench: ObjectiveBench, points: Array) -> list[Array]:
 
 
 _LINES = 2000  # traced at most: tracing is slow
+_NOT_ITS_OWN = {*sys.stdlib_module_names, "numpy", "scipy", "sklearn", "pandas"} - {"__main__"}
 _PATIENCE = 0.05  # seconds, in which the other thread may be waiting for a lock of the first
 
 
@@ -100,12 +101,16 @@ def _interrupted(
 ) -> tuple[float, int]:
     """The value at x if y's is computed in another thread at one of the lines; lines seen.
 
-    Which is what an unlucky switch between threads does, but at will.
+    Which is what an unlucky switch between threads does, but at will. Lines are the objective's
+    own, not those of libraries: nothing of it is kept there.
     """
     seen, others = 0, []
 
     def trace(frame: Any, event: str, argument: Any) -> Any:
         nonlocal seen
+        module = str(frame.f_globals.get("__name__"))
+        if module.partition(".")[0] in _NOT_ITS_OWN or module == Function.__module__:
+            return None
         if event == "line":
             if seen == at_line:
                 sys.settrace(None)
@@ -154,9 +159,10 @@ def check_processes(bench: ObjectiveBench) -> None:
             )
         return
     expected = bench.values(points)
-    if not close(here, expected):
-        i = int(np.argmax(np.abs(here - expected)))
-        broken(x=points[i], value=expected[i], value_in_a_worker=here[i])
+    for values in (here, there):
+        if not close(values, expected):
+            i = int(np.argmax(np.abs(values - expected)))
+            broken(x=points[i], value=expected[i], value_in_a_worker=values[i])
 
 
 def _values(function: Function, points: Array) -> Array:
