@@ -19,6 +19,8 @@ import scipy.special
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 
+from blackbox_es.neural.network import Network
+from blackbox_es.neural.objective import NetworkObjective
 from blackbox_es.problems import PerturbedQuadratic
 from blackbox_es.testing import (
     check_objective,
@@ -624,6 +626,13 @@ HEALTHY = {
     "bound method": (Model().loss, X0, {}),
     "a lock": (Careful(), X0, {}),
     "package's problem": (PerturbedQuadratic(20, 40), np.zeros(20), {}),
+    "package's network": (
+        NetworkObjective(
+            Network((4, 3, 1), "tanh"), "log_loss", DATA, LABELS, None, n_pairs=8, batch_size=16
+        ),
+        np.linspace(-1, 1, 19),
+        {},
+    ),
     "noise of its own": (fresh_noise, X0, {"stochastic": True}),
     "noise from a seed": (seeded_noise, X0, {"stochastic": True}),
     "noise from a seed, not declared": (seeded_noise, X0, {}),

@@ -51,6 +51,24 @@ _COPIED = {
 }
 _INDEPENDENT = "What a copy does changes nothing in the original"
 _OTHERS = "Another optimizer at the same time changes nothing"
+_ADVICE = {
+    _RUNS: "let the factory make an optimizer that can be asked and told four times",
+    _PLAIN: "derive all randomness from the seed",
+    _GLOBAL: "use a generator of the optimizer's own: `np.random.default_rng(seed)`",
+    _AGAIN: "keep the points that were asked until they are told",
+    _TOLD: "know points by their values, and take any sequence of values",
+    _TRIALS: "wait until all trials of a generation are told, then take them in their order",
+    _REFUSED: "compare the number of values with that of points",
+    _UNCHANGED: "check what is told before anything is changed",
+    _LEFT_ALONE: "work on copies, and hand out new arrays",
+    _INDEPENDENT: "let a copy have a generator and arrays of its own",
+    _OTHERS: "keep all state in the object: no class attributes, no globals",
+    **dict.fromkeys(
+        map(_OVERWRITTEN.format, ("x0", "points", "values")),
+        "copy what is handed in; hand out copies, or arrays that are read-only",
+    ),
+    **dict.fromkeys(_COPIED.values(), "keep generator and pending points in what is copied"),
+}
 
 
 class Step(NamedTuple):
@@ -358,7 +376,8 @@ class OptimizerMachine(stateful.RuleBasedStateMachine):
         example |= {"seed": self.seed, "x0": self.x0, "generation": self.generation}
         example |= {"what_happened": ", ".join(self.history), "values_told_before": told}
         lines = [f"    {name.replace('_', ' ')}: {shown(value)}" for name, value in example.items()]
-        raise CheckFailed("\n".join([f"{self.law}: not so.", *lines])) from cause
+        advice = f"    what to do: {_ADVICE[self.law]}"
+        raise CheckFailed("\n".join([f"{self.law}: not so.", *lines, advice])) from cause
 
 
 def optimizer_machine(
