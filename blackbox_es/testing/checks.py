@@ -26,6 +26,8 @@ _NOBODYS_SEED = 2_718_281_828  # so that code that seeds is seen to have changed
 
 Result = dict[str, Any]
 Findings = dict[str, Any]
+# Name and reason of each check that may fail, or a function of the subject that returns them.
+Expected = Mapping[str, str] | Callable[[Any], Mapping[str, str]] | None
 
 
 class Bench(Protocol):
@@ -166,11 +168,13 @@ class Course:
         checks: Iterable[Check],
         names: Iterable[str] | None,
         budget: int,
-        expected_failed_checks: Mapping[str, str] | None,
+        expected_failed_checks: Expected,
     ) -> None:
         check_count("budget", budget)
         self.bench = bench
         self.budget = budget
+        if callable(expected_failed_checks):
+            expected_failed_checks = expected_failed_checks(bench.subject)
         self.expected = dict(expected_failed_checks or {})
         self.checks = list(checks)
         known = [check.name for check in self.checks]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from blackbox_es.testing.checks import CheckReport, Course, Step
+from blackbox_es.testing.checks import CheckReport, Course, Expected, Step
 from blackbox_es.testing.estimator_bench import EstimatorBench
 from blackbox_es.testing.estimator_laws import ESTIMATOR_CHECKS
 
@@ -22,7 +22,7 @@ def check_gradient_estimator(
     budget: int = 10_000,
     seed: int = 0,
     checks: Iterable[str] | None = None,
-    expected_failed_checks: Mapping[str, str] | None = None,
+    expected_failed_checks: Expected = None,
     on_fail: str | None = "raise",
     callback: Callable[..., Any] | None = None,
 ) -> CheckReport:
@@ -64,7 +64,7 @@ def check_gradient_estimator(
     checks : iterable of str, optional
         Names of the checks to run; all by default.
     expected_failed_checks : dict of str to str, optional
-        Name and reason of checks that may fail.
+        Name and reason of checks that may fail; or a function of the subject that returns them.
     on_fail : {"raise", "warn"} or None
         What to do about failures when all checks have run.
     callback : callable, optional
@@ -103,7 +103,7 @@ def gradient_estimator_checks_generator(
     *,
     budget: int = 10_000,
     checks: Iterable[str] | None = None,
-    expected_failed_checks: Mapping[str, str] | None = None,
+    expected_failed_checks: Expected = None,
     **options: Any,
 ) -> Iterator[tuple[Any, Step]]:
     """Pairs ``(estimator, check)`` to run one by one: ``check(estimator)`` raises if it fails.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from blackbox_es.testing.bench import ObjectiveBench
-from blackbox_es.testing.checks import CheckReport, Course, Step, parametrize
+from blackbox_es.testing.checks import CheckReport, Course, Expected, Step, parametrize
 from blackbox_es.testing.landscape import LANDSCAPE_CHECKS
 from blackbox_es.testing.objective_laws import LAWS
 from blackbox_es.testing.surrogates import SURROGATE_CHECKS
@@ -31,7 +31,7 @@ def check_objective(
     budget: int = 500,
     seed: int = 0,
     checks: Iterable[str] | None = None,
-    expected_failed_checks: Mapping[str, str] | None = None,
+    expected_failed_checks: Expected = None,
     on_fail: str | None = "raise",
     callback: Callable[..., Any] | None = None,
 ) -> CheckReport:
@@ -63,7 +63,7 @@ def check_objective(
     checks : iterable of str, optional
         Names of the checks to run; all by default.
     expected_failed_checks : dict of str to str, optional
-        Name and reason of checks that may fail.
+        Name and reason of checks that may fail; or a function of the subject that returns them.
     on_fail : {"raise", "warn"} or None
         What to do about failures when all checks have run.
     callback : callable, optional
@@ -101,7 +101,7 @@ def _course(
     bench: ObjectiveBench,
     names: Iterable[str] | None,
     budget: int,
-    expected: Mapping[str, str] | None,
+    expected: Expected,
 ) -> Course:
     every = OBJECTIVE_CHECKS + (SURROGATE_CHECKS if bench.surrogate_fn is not None else [])
     return Course(bench, every, names, budget, expected)
@@ -113,7 +113,7 @@ def objective_checks_generator(
     *,
     budget: int = 500,
     checks: Iterable[str] | None = None,
-    expected_failed_checks: Mapping[str, str] | None = None,
+    expected_failed_checks: Expected = None,
     **options: Any,
 ) -> Iterator[tuple[Any, Step]]:
     """Pairs ``(f, check)`` to run one by one: ``check(f)`` raises if the law is broken.
@@ -135,7 +135,7 @@ def parametrize_with_objective_checks(
     *,
     budget: int = 500,
     checks: Iterable[str] | None = None,
-    expected_failed_checks: Mapping[str, str] | None = None,
+    expected_failed_checks: Expected = None,
     **options: Any,
 ) -> Any:
     """A pytest decorator: one test for each objective and check. Needs pytest.
@@ -143,7 +143,9 @@ def parametrize_with_objective_checks(
     Parameters
     ----------
     objectives : dict of name to (f, x0)
-    **options
+    expected_failed_checks : dict of str to str, or callable, optional
+        Name and reason of checks that may fail, for all objectives; or a function of the objective.
+    budget, checks, **options
         As in `check_objective`.
 
     Examples

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from blackbox_es.testing.checks import CheckReport, Course, Step, parametrize
+from blackbox_es.testing.checks import CheckReport, Course, Expected, Step, parametrize
 from blackbox_es.testing.optimizer_laws import OPTIMIZER_CHECKS, X0, Factory, OptimizerBench
 
 
@@ -19,7 +19,7 @@ def check_optimizer(
     budget: int = 1000,
     seed: int = 0,
     checks: Iterable[str] | None = None,
-    expected_failed_checks: Mapping[str, str] | None = None,
+    expected_failed_checks: Expected = None,
     on_fail: str | None = "raise",
     callback: Callable[..., Any] | None = None,
 ) -> CheckReport:
@@ -67,7 +67,7 @@ def optimizer_checks_generator(
     *,
     budget: int = 1000,
     checks: Iterable[str] | None = None,
-    expected_failed_checks: Mapping[str, str] | None = None,
+    expected_failed_checks: Expected = None,
     **options: Any,
 ) -> Iterator[tuple[Any, Step]]:
     """Pairs ``(factory, check)`` to run one by one, as `objective_checks_generator` gives them."""
@@ -81,7 +81,7 @@ def parametrize_with_optimizer_checks(
     *,
     budget: int = 1000,
     checks: Iterable[str] | None = None,
-    expected_failed_checks: Mapping[str, str] | None = None,
+    expected_failed_checks: Expected = None,
     **options: Any,
 ) -> Any:
     """A pytest decorator: one test for each optimizer and check. Needs pytest.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,16 @@ import numpy.typing as npt
 
 from blackbox_es._validation import check_function
 from blackbox_es.testing.bench import ObjectiveBench, array_of, call_and_compare, same
-from blackbox_es.testing.checks import Check, CheckReport, Course, Findings, broken, enrol, skip
+from blackbox_es.testing.checks import (
+    Check,
+    CheckReport,
+    Course,
+    Expected,
+    Findings,
+    broken,
+    enrol,
+    skip,
+)
 
 Array = npt.NDArray[Any]
 
@@ -260,7 +269,7 @@ def check_surrogate(
     budget: int = 500,
     seed: int = 0,
     checks: Iterable[str] | None = None,
-    expected_failed_checks: Mapping[str, str] | None = None,
+    expected_failed_checks: Expected = None,
     on_fail: str | None = "raise",
     callback: Callable[..., Any] | None = None,
 ) -> CheckReport:
