@@ -668,3 +668,49 @@ def test_healthy_objectives_with_options(name):
     report = check_objective(f, x0, **options)
     assert not report.failed
     assert report.spent <= 500
+
+
+# -- what is found -------------------------------------------------------------------------------
+
+
+def found(f, name, **options):
+    """What the report says under the name that begins so."""
+    findings = check_objective(f, X0, on_fail=None, **options).findings
+    return next(value for key, value in findings.items() if key.startswith(name))
+
+
+@pytest.mark.parametrize(
+    ("f", "sigma", "reason"),
+    [
+        (lambda x: float(x.sum()), "0.1", "slopes agree"),
+        (lambda x: float(((x - X0) ** 2).sum()), "0.1", "near an optimum"),
+        (lambda x: float(np.round(x.sum())), "0.4", "too many ties"),
+        (lambda x: float(x.sum() + np.sin(1e4 * x).sum()), "0.4", "rough"),
+        (lambda x: float(np.sin(40 * x).sum()), "0.0", "smaller"),
+    ],
+)
+def test_a_sigma_is_suggested(f, sigma, reason):
+    """Larger on plateaus and where it is rough, smaller where slopes change within sigma."""
+    text = found(f, "suggested sigma")
+    assert reason in text or (reason == "smaller" and float(text.split()[0]) < 0.1)
+    assert text.startswith(sigma)
+
+
+def test_noise_asks_for_a_larger_sigma():
+    """Noise of 5 where differences are .2, and common random numbers take all of it away."""
+
+    def noisy(x, seed):
+        return float(x.sum()) + 5.0 * np.random.default_rng(seed).standard_normal()
+
+    assert "noise exceeds" in found(noisy, "suggested sigma", stochastic=True)
+    assert 2.0 < float(found(noisy, "noise", stochastic=True)) < 10.0
+    assert found(noisy, "common", stochastic=True).startswith("help: ")
+
+
+def test_smoothness_and_resolution():
+    """A linear function has smoothness 1; adding 2^22 to values of about 5 costs 20 bits."""
+    assert found(lambda x: float(x.sum()), "smoothness") == "1.00, 1.00"
+    bits, fewer = (
+        int(found(lambda x, c=c: float(x @ x) + c, "resolution").split()[0]) for c in (0.0, 2.0**22)
+    )
+    assert 19 <= bits - fewer <= 21
