@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es._config import Configurable
+from blackbox_es._config import Configurable, config
 from blackbox_es._validation import check_fraction, check_positive
 from blackbox_es.schedules import Schedule
 
@@ -24,13 +25,20 @@ Array = npt.NDArray[Any]
 State = tuple[Any, ...]
 
 
+@config
 class Optimizer(Configurable, ABC):
-    """A rule that moves the center; see `SGD`, `Adam` and `ClipUp`."""
+    """A rule that moves the center; see `SGD`, `Adam` and `ClipUp`.
 
-    learning_rate: float | Schedule | None
+    Parameters
+    ----------
+    learning_rate : float, schedule or None
+        ``None`` takes the strategy's.
+    """
+
+    learning_rate: float | Schedule | None = field(default=None, kw_only=False)
 
     def check(self) -> None:
-        """Raise ValueError for parameters that are no good."""
+        """Raise ValueError for invalid parameters."""
         if self.learning_rate is not None and not callable(self.learning_rate):
             check_positive("learning_rate", self.learning_rate, also=", a schedule or None")
         self._check()
@@ -48,13 +56,12 @@ class Optimizer(Configurable, ABC):
         """The next center, a new array, and the next state."""
 
 
+@config
 class SGD(Optimizer):
     """``v <- momentum v + g``, ``x <- x - rate v``: gradient descent with heavy-ball momentum.
 
     Parameters
     ----------
-    learning_rate : float, schedule or None
-        ``None`` takes the strategy's.
     momentum : float in [0, 1)
 
     Examples
@@ -68,11 +75,7 @@ class SGD(Optimizer):
     array([-0.25])
     """
 
-    def __init__(
-        self, learning_rate: float | Schedule | None = None, *, momentum: float = 0.0
-    ) -> None:
-        self.learning_rate = learning_rate
-        self.momentum = momentum
+    momentum: float = 0.0
 
     def _check(self) -> None:
         check_fraction("momentum", self.momentum)
@@ -90,6 +93,7 @@ class SGD(Optimizer):
         return np.subtract(x, move, out=move), state  # one new vector, since they may be huge
 
 
+@config
 class Adam(Optimizer):
     """``x <- x - rate m^ / (sqrt(v^) + epsilon)`` with bias-corrected moments m^ and v^.
 
@@ -98,25 +102,14 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, schedule or None
-        ``None`` takes the strategy's.
     beta_1, beta_2 : float in [0, 1)
         Decay of the first and the second moment.
     epsilon : float
     """
 
-    def __init__(
-        self,
-        learning_rate: float | Schedule | None = None,
-        *,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-    ) -> None:
-        self.learning_rate = learning_rate
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
 
     def _check(self) -> None:
         check_fraction("beta_1", self.beta_1)
@@ -147,6 +140,7 @@ class Adam(Optimizer):
         return np.subtract(x, work, out=work), (first, second, t)
 
 
+@config
 class ClipUp(Optimizer):
     """``v <- momentum v + rate g/|g|``, ``|v|`` clipped to ``max_speed``, ``x <- x - v``.
 
@@ -155,23 +149,13 @@ class ClipUp(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, schedule or None
-        ``None`` takes the strategy's.
     momentum : float in [0, 1)
     max_speed : float or None
         ``None`` is twice the learning rate, the paper's rule of thumb.
     """
 
-    def __init__(
-        self,
-        learning_rate: float | Schedule | None = None,
-        *,
-        momentum: float = 0.9,
-        max_speed: float | None = None,
-    ) -> None:
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.max_speed = max_speed
+    momentum: float = 0.9
+    max_speed: float | None = None
 
     def _check(self) -> None:
         check_fraction("momentum", self.momentum)

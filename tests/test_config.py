@@ -1,6 +1,14 @@
 """Configuration objects keep scikit-learn's protocol of parameters."""
 
+import copy
 import inspect
+import pickle
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from dataclasses import field
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,10 +17,87 @@ from problems import bits
 
 import blackbox_es
 from blackbox_es import SGD, Adam, ClipUp, GuidedES, Isotropic, Linear, LowRank
-from blackbox_es._config import Configurable
+from blackbox_es._config import Configurable, config
 from blackbox_es.optimizers import OPTIMIZERS, Optimizer
 from blackbox_es.strategies import STRATEGIES
 from blackbox_es.strategy import EvolutionStrategy
+
+
+@config
+class Base(Configurable):
+    """What has a rate and a size.
+
+    The rate is positional.
+
+    Parameters
+    ----------
+    rate : float
+        How fast.
+    size, width : int
+        How large.
+
+        In metres.
+    name : str
+
+    Attributes
+    ----------
+    x_ : float
+        Found by ``run``.
+    """
+
+    rate: float = field(default=0.5, kw_only=False)
+    size: int = 1
+    width: int = 2
+    name: str = "base"
+    x_: float = field(init=False)
+    kind: ClassVar[str] = "a kind"
+
+
+@config
+class Middle(Base):
+    """Between.
+
+    Notes
+    -----
+    None.
+    """
+
+    parts: list = field(default_factory=list)
+
+
+@config
+class Child(Middle):
+    """A width of its own, and a part.
+
+    Parameters
+    ----------
+    part : Base
+        What is inside.
+    width : float
+        Of the child.
+
+    Attributes
+    ----------
+    y_ : int
+
+    Examples
+    --------
+    >>> 1
+    1
+    """
+
+    part: Base | None = None
+    width: float = 3.0
+
+
+class Plain(Child):
+    """Nothing of its own."""
+
+
+@config
+class Silent(Child):
+    depth: int = 0
+
 
 every = pytest.mark.parametrize("cls", [*STRATEGIES.values(), *OPTIMIZERS.values()])
 
@@ -130,3 +215,190 @@ def test_base_classes_are_not_made(cls):
     """Base classes cannot be instantiated."""
     with pytest.raises(TypeError, match="abstract"):
         cls()
+
+
+# -- declaring parameters ------------------------------------------------------------------------
+
+
+def test_parameters_are_positional_own_then_inherited():
+    """Everywhere in the same order, whichever class a default comes from."""
+    order = {"rate": 0.5, "part": None, "width": 3.0, "parts": [], "size": 1, "name": "base"}
+    assert str(inspect.signature(Child)).startswith("(rate: float = 0.5, *, part: test_config.Base")
+    assert inspect.signature(Child.__init__).parameters.keys() == {"self", *order}
+    for cls in (Child, Plain):
+        assert {p.name: p.default for p in inspect.signature(cls).parameters.values()} == order
+        assert list(cls().get_params().items()) == list(order.items())
+    expected = "Child(rate=1, part=Plain(), size=2, name='')"
+    assert repr(Child(name="", size=2, part=Plain(), rate=1)) == expected
+    assert Child(1.0).rate == 1.0
+    with pytest.raises(TypeError, match="positional"):
+        Child(1.0, None)
+
+
+def test_state_is_no_parameter():
+    """Neither fields that the constructor does not take nor class variables."""
+    one = Child()
+    assert vars(one) == one.get_params()
+    for name in ("x_", "kind"):
+        with pytest.raises(TypeError):
+            Child(**{name: 1.0})
+        with pytest.raises(ValueError, match=f"no parameter '{name}'"):
+            one.set_params(**{name: 1.0})
+
+
+def test_defaults_that_can_change_are_made_anew():
+    """A default factory is called for each object, and its value is not shown."""
+    assert Child().parts is not Child().parts
+    assert repr(Child()) == "Child()"
+
+
+def test_what_has_no_default_must_be_given():
+    """And is always shown."""
+
+    @config
+    class Needy(Base):
+        wish: int
+
+    assert repr(Needy(wish=1)) == "Needy(wish=1)"
+    assert sklearn.base.clone(Needy(wish=1)).wish == 1
+    with pytest.raises(TypeError, match="wish"):
+        Needy()
+
+
+def test_configurations_are_abstract_until_complete():
+    """The decorator keeps abstract methods abstract, and objects equal to themselves only."""
+
+    @config
+    class Abstract(Base, ABC):
+        @abstractmethod
+        def run(self): ...
+
+    with pytest.raises(TypeError, match="abstract"):
+        Abstract()
+    assert Base() != Base()
+    assert len({Base(), Base()}) == 2
+
+
+@pytest.mark.parametrize(
+    "twin_of", [sklearn.base.clone, copy.copy, lambda one: pickle.loads(pickle.dumps(one))]
+)
+def test_copies_keep_parameters(twin_of):
+    """clone, copy and pickle."""
+    for one in (Child(0.1, part=Base(size=3), width=np.float64(2)), Adam(0.1, beta_1=0.5)):
+        twin = twin_of(one)
+        assert type(twin) is type(one)
+        assert repr(twin) == repr(one)
+        assert list(twin.get_params()) == list(one.get_params())
+
+
+# -- setting parameters --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"size": 5, "part__speed": 1}, r"Child has no parameter 'speed' \(given as part__speed\)"),
+        ({"part__size": 5, "name__x": 1}, "'name__x'; it has rate, part"),
+        ({"part__part__size": 5, "part__part__x": 1}, r"Base has no .* as part__part__x\)"),
+        ({"part__size": 5, "part__part": None, "part__part__size": 1}, "'part__size'.*part__part"),
+        ({"part": Base(), "part__part__size": 1}, "Base has no parameter 'part__size'"),
+        ({"part": None, "part__size": 1}, "'part__size'"),
+        ({"part__": 1, "size": 5}, "part__"),
+        ({"size__": 1, "part__size": 5}, "'size__'"),
+        ({"__size": 1, "size": 5}, "'__size'"),
+    ],
+)
+def test_all_parameters_are_set_or_none(params, message):
+    """An unknown name at any depth is refused before anything is set."""
+    one = Child(part=Child(part=Base()))
+    before = repr(one)
+    with pytest.raises(ValueError, match=message):
+        one.set_params(**params)
+    assert repr(one) == before
+
+
+def test_parts_come_along_at_any_depth():
+    """With their parameters, in any order."""
+    one = Child(part=Child())
+    one.set_params(part__part__size=5, part__part__part__rate=2, part__part=Child(part=Base()))
+    assert repr(one) == "Child(part=Child(part=Child(part=Base(rate=2), size=5)))"
+
+
+def test_a_part_may_refuse_values():
+    """A part whose set_params raises leaves the rest as it was."""
+
+    class Strict(Base):
+        def set_params(self, **params):
+            raise ValueError("no")
+
+    one = Child(part=Strict())
+    with pytest.raises(ValueError, match="no"):
+        one.set_params(size=5, part__size=1)
+    assert one.size == 1
+
+
+# -- docs ----------------------------------------------------------------------------------------
+
+COMPOSED = """A width of its own, and a part.
+
+Parameters
+----------
+rate : float
+    How fast.
+part : Base
+    What is inside.
+width : float
+    Of the child.
+size : int
+    How large.
+
+    In metres.
+name : str
+
+Attributes
+----------
+y_ : int
+x_ : float
+    Found by ``run``.
+
+Examples
+--------
+>>> 1
+1"""
+
+
+def test_docs_are_composed():
+    """Own entries, then those of the parents that are not described anew; own sections only."""
+    assert inspect.getdoc(Child) == COMPOSED
+    parents, own = inspect.getdoc(Base), inspect.getdoc(Middle)
+    assert own == parents.replace("What has a rate and a size.\n\nThe rate is positional.",
+                                  "Between.") + "\n\nNotes\n-----\nNone."  # fmt: skip
+    assert inspect.getdoc(Plain) == "Nothing of its own."
+
+
+def test_without_a_docstring_the_parents_are_shown():
+    """No text is made up."""
+    assert Silent.__doc__ is None
+    assert inspect.getdoc(Silent) == COMPOSED
+
+
+def test_docstrings_may_be_stripped():
+    """Under ``python -OO``."""
+    code = "from blackbox_es import SGD; print(SGD.__doc__, SGD(0.1, momentum=0.5))"
+    done = subprocess.run(
+        [sys.executable, "-OO", "-c", code], capture_output=True, text=True, check=True,
+        cwd=Path(blackbox_es.__file__).parents[1],
+    )  # fmt: skip
+    assert done.stdout == "None SGD(learning_rate=0.1, momentum=0.5)\n"
+
+
+@pytest.mark.parametrize("cls", [*STRATEGIES.values(), *OPTIMIZERS.values(), Child])
+def test_every_parameter_is_documented(cls):
+    """Parameters in the order of the signature, and nothing that is no parameter."""
+    section = inspect.getdoc(cls).split("Parameters\n----------\n")[1].split("\n\n\n")[0]
+    heads = [line.split(" : ")[0] for line in section.split("\n---")[0].splitlines()
+             if line[:1].strip() and " : " in line]  # fmt: skip
+    names = [name for head in heads for name in head.split(", ")]
+    assert names == [
+        n for n in inspect.signature(cls).parameters if cls is not Child or n != "parts"
+    ]
