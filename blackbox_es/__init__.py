@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "_config": ("config",),
     "_minimize": ("estimate_gradient", "minimize", "scipy_method"),
+    "_value": ("value",),
     "checkpoint": ("CheckpointError",),
-    "evaluation": ("EvaluationError",),
+    "shaping": ("EvaluationError",),
     "neural": ("ESMLPClassifier", "ESMLPRegressor"),
     "optimizers": ("Adam", "ClipUp", "SGD"),
-    "samplers": ("Guided", "Isotropic", "LowRank"),
+    "samplers": ("Affine", "Diagonal", "Guided", "Isotropic", "LowRank"),
     "schedules": ("Cosine", "Exponential", "Linear"),
-    "strategies": ("GuidedES", "VanillaES"),
+    "strategies": ("ARS", "NRES", "PGPE", "SNES", "XNES", "GuidedES", "VanillaES"),
     "strategy": ("EvolutionStrategy",),
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names}
@@ -26,22 +28,31 @@ _HOME = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = [*_HOME, "__version__"]
 
 if TYPE_CHECKING:
+    from blackbox_es._config import config as config
     from blackbox_es._minimize import estimate_gradient as estimate_gradient
     from blackbox_es._minimize import minimize as minimize
     from blackbox_es._minimize import scipy_method as scipy_method
+    from blackbox_es._value import value as value
     from blackbox_es.checkpoint import CheckpointError as CheckpointError
-    from blackbox_es.evaluation import EvaluationError as EvaluationError
     from blackbox_es.neural import ESMLPClassifier as ESMLPClassifier
     from blackbox_es.neural import ESMLPRegressor as ESMLPRegressor
     from blackbox_es.optimizers import SGD as SGD
     from blackbox_es.optimizers import Adam as Adam
     from blackbox_es.optimizers import ClipUp as ClipUp
+    from blackbox_es.samplers import Affine as Affine
+    from blackbox_es.samplers import Diagonal as Diagonal
     from blackbox_es.samplers import Guided as Guided
     from blackbox_es.samplers import Isotropic as Isotropic
     from blackbox_es.samplers import LowRank as LowRank
     from blackbox_es.schedules import Cosine as Cosine
     from blackbox_es.schedules import Exponential as Exponential
     from blackbox_es.schedules import Linear as Linear
+    from blackbox_es.shaping import EvaluationError as EvaluationError
+    from blackbox_es.strategies import ARS as ARS
+    from blackbox_es.strategies import NRES as NRES
+    from blackbox_es.strategies import PGPE as PGPE
+    from blackbox_es.strategies import SNES as SNES
+    from blackbox_es.strategies import XNES as XNES
     from blackbox_es.strategies import GuidedES as GuidedES
     from blackbox_es.strategies import VanillaES as VanillaES
     from blackbox_es.strategy import EvolutionStrategy as EvolutionStrategy

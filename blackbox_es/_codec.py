@@ -1,51 +1,75 @@
-"""Strategies as JSON and arrays, and back: only known classes, and no code."""
+"""Searches as JSON and arrays, and back: only known classes, and no code.
+
+What is read is not trusted: every value is checked against the types that its class declares,
+the parts against each other, and all of it against the parameters.
+"""
 
 from __future__ import annotations
 
+import builtins
 import math
 import os
-from collections import deque
+import time
+import warnings
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es import checkpoint
-from blackbox_es.diagnostics import SurrogateQuality
+from blackbox_es import checkpoint, steps
+from blackbox_es._config import Configurable
+from blackbox_es._pending import Pending
+from blackbox_es._record import HISTORY, Record
+from blackbox_es._search import STOP_REASONS, Search
+from blackbox_es._validation import as_center, as_seed
+from blackbox_es._value import REGISTRY, check, freeze, is_value, name_of, parts, same
+from blackbox_es.checkpoint import CheckpointError
 from blackbox_es.generation import Generation
-from blackbox_es.optimizers import OPTIMIZERS
-from blackbox_es.samplers import Guided, Isotropic, LowRank
-from blackbox_es.schedules import Cosine, Exponential, Linear
 from blackbox_es.shaping import SHAPINGS
+from blackbox_es.steps import State
 
 Array = npt.NDArray[Any]
 
-_VALUES = (Cosine, Exponential, Generation, Guided, Isotropic, Linear, LowRank, SurrogateQuality)
-_CLASSES: dict[str, Any] = {cls.__name__: cls for cls in (*_VALUES, *OPTIMIZERS.values())}
-FROM_PARAMETERS = ("_shape", "_optimizer")  # set by start from parameters, so not state
 _CONTAINERS: dict[str, Any] = {"tuple": tuple, "set": set}
+_SCALARS = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+            "float16", "float32", "float64")  # fmt: skip
 
 
-def save(es: Any, path: str | os.PathLike[str], state: dict[str, Any]) -> None:
-    """Write a strategy's parameters, as far as they can be written, and its state."""
-    derived = {*es.get_params(deep=False), *FROM_PARAMETERS}
-    arrays: dict[str, Array] = {}
+# -- files ---------------------------------------------------------------------------------------
+
+
+def save(es: Any, path: str | os.PathLike[str], search: Search) -> None:
+    """Write a strategy's parameters, as far as they can be written, and its search."""
+    arrays = _Arrays()
     params: dict[str, Any] = {}
-    for name, value in es.get_params(deep=False).items():
+    for name, given in es.get_params(deep=False).items():
         with suppress(TypeError):  # a function of the user's: `load` asks for it
-            params[name] = encode(value, arrays)
-    encoded = {name: encode(v, arrays) for name, v in state.items() if name not in derived}
-    meta = {"strategy": type(es).__name__, "params": params, "state": encoded}
-    checkpoint.write(path, meta, arrays)
+            params[name] = encode(given, arrays)
+    record = search.record.compact()
+    history = {name: record.rows[name] for name in HISTORY.names or ()}
+    pending = search.pending
+    meta = {
+        "strategy": type(es).__name__,
+        "params": params,
+        "seed": search.seed,
+        "elapsed": time.perf_counter() - search.begun,
+        "stop_reason": search.stop_reason,
+        "state": encode(search.state, arrays),
+        "record": encode({**parts(record), "rows": history}, arrays),
+        "pending": pending and encode(
+            [pending.generation, pending.before, np.array([*pending.told], np.int64),
+             np.array([*pending.told.values()], np.float64)], arrays),
+    }  # fmt: skip
+    checkpoint.write(path, meta, arrays.named)
 
 
 def load(
-    cls: type, path: str | os.PathLike[str], params: dict[str, Any]
-) -> tuple[Any, dict[str, Any]]:
-    """A started strategy with the stored parameters, and the stored state.
+    cls: type[Configurable], path: str | os.PathLike[str], params: dict[str, Any]
+) -> tuple[Any, Search]:
+    """A strategy with the stored parameters, as far as no others are given, and its search.
 
     Raises
     ------
@@ -56,104 +80,207 @@ def load(
     """
     meta, arrays = checkpoint.read(path)
     if meta.get("strategy") != cls.__name__:
-        raise checkpoint.CheckpointError(
-            f"{path} is a checkpoint of {meta.get('strategy')}, not of {cls.__name__}"
+        raise CheckpointError(
+            f"{path} is a checkpoint of {meta.get('strategy')!s:.99}, not of {cls.__name__}"
         )
     try:
-        stored = {name: decode(value, arrays) for name, value in meta["params"].items()}
-        state = {name: decode(value, arrays) for name, value in meta["state"].items()}
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise checkpoint.CheckpointError(f"{path} holds no strategy: {error}") from error
+        stored = {str(name): decode(item, arrays) for name, item in meta["params"].items()}
+        es: Any = cls(**stored)
+        search = _search(es, meta, arrays)
+    except Exception as error:  # hostile contents get a dozen types out of innocent code
+        raise CheckpointError(f"{path} holds no search: {error}") from error
     missing = sorted(cls().get_params(deep=False).keys() - stored.keys() - params.keys())
     if missing:
         raise ValueError(
             f"{path} could not hold {', '.join(missing)}: load(path, {missing[0]}=...)"
         )
-    es = cls(**(stored | params))
-    try:
-        es.start(state["x_"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise checkpoint.CheckpointError(f"{path} holds no strategy: {error}") from error
-    if state.keys() != es.__dict__.keys() - {*es.get_params(deep=False), *FROM_PARAMETERS}:
-        raise checkpoint.CheckpointError(f"{path} holds the state of another version")
-    return es, state
+    Configurable.set_params(es, **params)
+    if "random_state" not in stored:  # a generator; what it gave is known
+        search = search._replace(random_state=es.random_state)
+    return es, search
 
 
-def encode(value: Any, arrays: dict[str, Array]) -> Any:
-    """JSON for ``value``; its arrays are added to ``arrays`` and named in the JSON.
+def _search(es: Any, meta: dict[str, Any], arrays: dict[str, Array]) -> Search:
+    """The stored search; raises if its parts are not what they should be, or do not fit."""
+    seed, elapsed, reason = meta["seed"], meta["elapsed"], meta["stop_reason"]
+    if type(seed) is not int or as_seed(seed) != seed:
+        raise ValueError(f"seed {seed!r:.99} is invalid")
+    if type(elapsed) is not float or not 0.0 <= elapsed < math.inf:
+        raise ValueError(f"elapsed time {elapsed!r:.99} is invalid")
+    if reason is not None and reason not in STOP_REASONS:
+        raise ValueError(f"stop reason {reason!r:.99} is invalid")
+    state = decode(meta["state"], arrays)
+    x = as_center(state.x)
+    es.check_parameters(x.size)
+    kind = type(es._init(x))
+    record = _record(decode(meta["record"], arrays), x)
+    pending = None
+    if meta["pending"] is not None:
+        generation, told_to, rows, values = decode(meta["pending"], arrays)
+        pending = _pending(generation, told_to, rows, values, x)
+        before = pending.before
+        if type(before) is not kind or pending.generation.seed != seed or before.t != state.t:
+            raise ValueError("the pending generation is of another search")
+        es._check_state(before)
+    if type(state) is not kind or record.n_rows > state.t or state.x.dtype != x.dtype:
+        raise ValueError(f"the state is a {type(state).__name__} at generation {state.t}")
+    check(state, x.size, x.dtype)
+    es._check_state(state)
+    _try(es, state, pending)
+    begun = time.perf_counter() - elapsed
+    return Search(seed, freeze(state), record, begun, es.random_state, pending, reason)
+
+
+def _record(stored: dict[str, Any], x: Array) -> Record:
+    columns = stored.pop("rows")
+    rows = np.empty(len(columns["mean"]), HISTORY)
+    for name in HISTORY.names or ():
+        column = columns[name]
+        if column.dtype != rows[name].dtype or column.shape != rows.shape:
+            raise ValueError(f"column {name} of the history has another length or dtype")
+        rows[name] = column
+    record = Record(rows, **stored)
+    check(record, x.size, x.dtype)
+    if record.n_rows != len(rows):
+        raise ValueError(f"{record.n_rows} generations are counted, {len(rows)} recorded")
+    if record.best is not None:
+        generation, row = record.best
+        _check_generation(generation, x)
+        if row >= generation.n_points:
+            raise ValueError(f"the best point is row {row} of its generation")
+        generation.point(row)
+    return record
+
+
+def _pending(generation: Any, before: Any, rows: Array, values: Array, x: Array) -> Pending:
+    _check_generation(generation, x)
+    check(before, x.size, x.dtype)
+    if generation.index != before.t or not same(generation.center, x):
+        raise ValueError("the pending generation is not that of the state")
+    if rows.dtype != np.int64 or values.dtype != np.float64 or rows.shape != values.shape:
+        raise ValueError("rows and values of the pending generation do not fit")
+    told = dict(zip(rows.tolist(), values.tolist(), strict=True))
+    if len(told) != rows.size or not all(0 <= row < generation.n_points for row in told):
+        raise ValueError("rows of the pending generation are out of range or told twice")
+    if len(told) == generation.n_points:
+        raise ValueError("the pending generation is complete")
+    return Pending(generation, before, told)
+
+
+def _check_generation(generation: Any, x: Array) -> None:
+    if not isinstance(generation, Generation):
+        raise ValueError(f"a generation is a {type(generation).__name__}")
+    check(generation, x.size, x.dtype)
+    if generation.sampler.n != x.size or not 0.0 < generation.sampler.sigma < math.inf:
+        raise ValueError(f"a sampler does not fit: {generation.sampler!r:.99}")
+
+
+def _try(es: Any, state: State, pending: Pending | None) -> None:
+    """Take one step of two pairs: whatever is wrong with a state shows now, not later."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        if pending is None:
+            _, generation = steps.ask(es, state, 0)
+        else:
+            generation = pending.generation
+        generation = replace(generation, n_pairs=min(2, generation.n_pairs))
+        values = np.arange(float(generation.n_points)).reshape(generation.halves, -1)
+        steps.tell(es, state, generation, values)
+
+
+# -- values --------------------------------------------------------------------------------------
+
+
+class _Arrays:
+    """Arrays by name; one that occurs twice is stored once."""
+
+    def __init__(self) -> None:
+        self.named: dict[str, Array] = {}
+        self._names: dict[int, str] = {}
+
+    def add(self, array: Array) -> str:
+        name = self._names.setdefault(id(array), f"array{len(self.named)}")
+        self.named[name] = array  # which keeps it alive, and so its id
+        return name
+
+
+def encode(item: Any, arrays: _Arrays) -> Any:
+    """JSON for ``item``; its arrays are added to ``arrays`` and named in the JSON.
 
     Raises
     ------
     TypeError
-        For a value of no known kind, such as a function of the user's.
+        For what is of no known kind, such as a function of the user's.
     """
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, Integral):
-        return int(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else {"float": repr(float(value))}
-    if isinstance(value, np.ndarray):
-        name = f"array{len(arrays)}"
-        arrays[name] = value
-        return {"array": name, "writeable": value.flags.writeable}
-    if isinstance(value, list) and len(value) > 0 and all(type(v) is float for v in value):
-        return {"floats": encode(np.array(value), arrays)}
-    if isinstance(value, (list, tuple, set)):
-        items = [encode(item, arrays) for item in value]
-        return items if isinstance(value, list) else {type(value).__name__: items}
-    if isinstance(value, deque):
-        return {"deque": encode(list(value), arrays), "maxlen": value.maxlen}
-    if isinstance(value, dict):
-        pairs = [[encode(k, arrays), encode(v, arrays)] for k, v in value.items()]
-        return {"dict": pairs}
-    if type(value).__name__ in _CLASSES and type(value) is _CLASSES[type(value).__name__]:
-        return {
-            "class": type(value).__name__,
-            "fields": {name: encode(v, arrays) for name, v in _fields(value).items()},
-        }
+    if item is None or isinstance(item, (bool, str)):
+        return item
+    if isinstance(item, np.generic) and item.dtype.name in _SCALARS:
+        return {"scalar": item.dtype.name, "array": arrays.add(np.array(item))}
+    if isinstance(item, Integral):
+        return int(item)
+    if isinstance(item, float):
+        return float(item) if math.isfinite(item) else {"float": repr(float(item))}
+    if isinstance(item, np.ndarray):
+        return {"array": arrays.add(item)}
+    if isinstance(item, (list, tuple, set)):
+        items = [encode(part, arrays) for part in item]
+        return items if isinstance(item, list) else {type(item).__name__: items}
+    if isinstance(item, dict):
+        return {"dict": [[encode(k, arrays), encode(v, arrays)] for k, v in item.items()]}
+    if is_value(item):
+        held = {name: encode(part, arrays) for name, part in parts(item).items()}
+        return {"value": name_of(type(item)), "fields": held}
+    if isinstance(item, Configurable) and _configs().get(name_of(type(item))) is type(item):
+        held = {name: encode(p, arrays) for name, p in item.get_params(deep=False).items()}
+        return {"config": name_of(type(item)), "fields": held}
+    if isinstance(item, type) and vars(builtins).get(str(item.__name__)) == item:
+        return {"exception": item.__name__}
     for name, function in SHAPINGS.items():
-        if value is function:
+        if item is function:
             return {"shaping": name}
-    raise TypeError(f"{value!r} cannot be stored in a checkpoint")
+    raise TypeError(f"{item!r} cannot be stored in a checkpoint")
 
 
-def decode(value: Any, arrays: dict[str, Array]) -> Any:
-    """The value that `encode` gave this JSON.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        If it is no such JSON.
-    """
-    if isinstance(value, list):
-        return [decode(item, arrays) for item in value]
-    if not isinstance(value, dict):
-        return value
-    match next(iter(value)):
+def decode(item: Any, arrays: dict[str, Array]) -> Any:
+    """What `encode` gave this JSON for; raises anything if it is no such JSON."""
+    if isinstance(item, list):
+        return [decode(part, arrays) for part in item]
+    if not isinstance(item, dict):
+        return item
+    match next(iter(item)):
+        case "scalar":
+            return arrays[item["array"]].astype(item["scalar"])[()]
         case "float":
-            return float(value["float"])
+            return float(item["float"])
         case "array":
-            array = arrays[value["array"]]
-            array.flags.writeable = bool(value["writeable"])
-            return array
-        case "floats":
-            return decode(value["floats"], arrays).tolist()
-        case "deque":
-            return deque(decode(value["deque"], arrays), maxlen=value["maxlen"])
+            return arrays[item["array"]]
         case "dict":
-            return {decode(k, arrays): decode(v, arrays) for k, v in value["dict"]}
-        case "class":
-            parts = {name: decode(v, arrays) for name, v in value["fields"].items()}
-            return _CLASSES[value["class"]](**parts)
+            return {decode(k, arrays): decode(v, arrays) for k, v in item["dict"]}
+        case "value":
+            return _made(REGISTRY, item["value"], item["fields"], arrays)
+        case "config":
+            return _made(_configs(), item["config"], item["fields"], arrays)
+        case "exception":
+            kind = getattr(builtins, item["exception"])
+            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+                raise TypeError(f"{item['exception']} is no exception")
+            return kind
         case "shaping":
-            return SHAPINGS[value["shaping"]]
+            return SHAPINGS[item["shaping"]]
         case container:
-            return _CONTAINERS[container](decode(value[container], arrays))
+            return _CONTAINERS[container](decode(item[container], arrays))
 
 
-def _fields(value: Any) -> dict[str, Any]:
-    if isinstance(value, _VALUES):
-        # what is not compared, such as threads, makes no difference
-        return {field.name: getattr(value, field.name) for field in fields(value) if field.compare}
-    return dict(value.get_params(deep=False))
+def _made(known: dict[str, type], name: str, held: dict[str, Any], arrays: dict[str, Array]) -> Any:
+    if name not in known:
+        raise KeyError(f"{name} is not known: import the module that defines it first")
+    return known[name](**{str(field): decode(part, arrays) for field, part in held.items()})
+
+
+def _configs() -> dict[str, type]:
+    """All configurations that have been imported, by name."""
+    found, classes = {}, list(Configurable.__subclasses__())
+    for cls in classes:
+        classes += cls.__subclasses__()
+        found[name_of(cls)] = cls
+    return found

@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es._validation import check_function, parameters
+from blackbox_es import steps
+from blackbox_es._validation import as_center, as_seed, check_function, parameters
+from blackbox_es.generation import Told
+from blackbox_es.gradient_strategy import AntitheticStrategy, GradientState
+from blackbox_es.shaping import EvaluationError, resolve, shaped
 from blackbox_es.strategies import STRATEGIES, GuidedES, VanillaES
 from blackbox_es.strategy import EvolutionStrategy
 
@@ -37,9 +41,9 @@ def minimize(
         Further arguments of ``fun`` and ``jac``.
     jac : callable, optional
         The surrogate gradient, ``jac(x, *args) -> (n,) or (n, k)``. It may be wrong: it says where
-        to look and is never followed blindly.
-    method : {"guided-es", "vanilla-es"}, optional
-        By default guided if there is a ``jac``, else vanilla.
+        to look, and only what is measured there is followed.
+    method : {"guided-es", "vanilla-es", "pgpe", "snes", "xnes", "ars", "nres"}, optional
+        By default "guided-es" if there is a ``jac``, else "vanilla-es".
     callback : callable, optional
         ``callback(intermediate_result=OptimizeResult)`` or ``callback(x)``; StopIteration stops.
     options : dict, optional
@@ -54,7 +58,7 @@ def minimize(
     Raises
     ------
     ValueError
-        For an unknown method or option, and for a ``jac`` that the method has no use for.
+        For an unknown method or option, and for a ``jac`` that the method does not use.
 
     Examples
     --------
@@ -78,7 +82,7 @@ def scipy_method(method: str) -> Callable[..., Any]:
 
     Parameters
     ----------
-    method : {"guided-es", "vanilla-es"}
+    method : {"guided-es", "vanilla-es", "pgpe", "snes", "xnes", "ars", "nres"}
 
     Examples
     --------
@@ -138,7 +142,7 @@ def estimate_gradient(
 ) -> Array:
     """The gradient estimate of one generation, for an optimizer of one's own.
 
-    ``g = beta / (2 sigma^2 P) sum_p d_p [f(x + d_p) - f(x - d_p)]`` from 2 P evaluations, with
+    ``g = beta / (2 n sigma^2 P) sum_p d_p [f(x + d_p) - f(x - d_p)]`` from 2 P evaluations, with
     ``E[g] = beta Sigma grad f`` for linear and quadratic f.
 
     Parameters
@@ -148,11 +152,11 @@ def estimate_gradient(
     surrogate : array-like of shape (n,) or (n, k), optional
         Guided estimate along these; without, isotropic.
     sigma : float
-        Root mean squared length of a direction.
+        Standard deviation of each coordinate of a direction.
     n_pairs : int
         P.
     alpha : float
-        Share of the variance outside the surrogates' span.
+        Share of the variance in the full space.
     beta : float, "auto" or None
         None is ``n`` without a surrogate, which makes g the unbiased gradient of ``E f(x + d)``,
         and "auto" with one.
@@ -169,19 +173,21 @@ def estimate_gradient(
     >>> bool(np.allclose(g, [6.0, 8.0], atol=0.6))
     True
     """
-    es: EvolutionStrategy
+    es: AntitheticStrategy
     if surrogate is None:
-        es = VanillaES(
-            sigma=sigma, n_pairs=n_pairs, beta=float(np.size(x)) if beta is None else beta
-        )
+        es = VanillaES(beta=float(np.size(x)) if beta is None else beta)
     else:
-        es = GuidedES(
-            sigma=sigma, n_pairs=n_pairs, alpha=alpha, beta="auto" if beta is None else beta
-        )
-    es.set_params(**options)
-    with es._evaluator(objective) as evaluator:
-        es.start(x)._advance(evaluator, surrogate)
-    return es.gradient_
+        es = GuidedES(alpha=alpha, beta="auto" if beta is None else beta)
+    es.set_params(sigma=sigma, n_pairs=n_pairs, **options)
+    seed, state = as_seed(es.random_state), steps.init(es, as_center(x))
+    with es.evaluator(objective) as evaluator:
+        state, generation = steps.ask(es, state, seed, surrogate)
+        values = evaluator(generation)
+    told = Told(generation, *shaped(resolve(es.shaping), values, 0)[:3])
+    if told.n_valid == 0:
+        raise EvaluationError("the objective is minus infinity at a point: there is no gradient")
+    assert isinstance(state, GradientState)
+    return es.estimate(state, told)
 
 
 def _strategy(method: str) -> EvolutionStrategy:

@@ -76,6 +76,109 @@ def _mix(out, matrix, rows):
                     target[e] += m * row[e]
 
 
+@jit(contract=True)
+def _weighted_sum(out, weights, rows, scale):
+    for p in range(weights.size):
+        for j in range(out.size):
+            out[j] += weights[p] * (rows[p, j] * scale)
+
+
+@jit()
+def _unit(out, vector):
+    largest = 0.0
+    for e in range(vector.size):
+        size = abs(vector[e])
+        if size > largest:
+            largest = size
+        elif size != size:
+            return False
+    if not 0.0 < largest < np.inf:
+        return False
+    for e in range(vector.size):
+        out[e] = vector[e] / largest
+    sums = np.zeros(8)  # one register of float64
+    whole = vector.size - vector.size % 8
+    for start in range(0, whole, 8):
+        x = out[start : start + 8]
+        for lane in range(8):
+            sums[lane] += np.float64(x[lane] * x[lane])
+    total = sums[0] + sums[1] + (sums[2] + sums[3])
+    total += sums[4] + sums[5] + (sums[6] + sums[7])
+    for e in range(whole, vector.size):
+        total += np.float64(out[e] * out[e])
+    length = out.dtype.type(np.sqrt(total))
+    for e in range(out.size):
+        out[e] /= length
+    return True
+
+
+@jit()
+def _regress(residuals, differences, latent):
+    n_pairs, k = latent.shape
+    largest, n_known = 0.0, 0
+    for p in range(n_pairs):
+        largest = max(largest, abs(differences[p]))
+        n_known += differences[p] != 0.0
+    total, excess = 0.0, 0.0
+    slopes = np.zeros(k)
+    if not 0.0 < largest < np.inf:
+        return n_known, largest, total, excess
+    for p in range(n_pairs):
+        y, length = differences[p] / largest, 0.0
+        total += y * y
+        for i in range(k):
+            slopes[i] += y * latent[p, i]
+            length += np.float64(latent[p, i]) * latent[p, i]
+        excess += y * y * (length - k)
+    left = np.empty(k)
+    for p in range(n_pairs):
+        y = differences[p] / largest
+        if y != 0.0:
+            for i in range(k):
+                left[i] = latent[p, i] - y * (slopes[i] / total)
+                for j in range(i + 1):
+                    residuals[i, j] += left[i] * left[j]
+    for i in range(k):
+        for j in range(i):
+            residuals[j, i] = residuals[i, j]
+    return n_known, largest, total, excess
+
+
+def regress(differences: Array, latent: Array) -> tuple[Array, int, float, float, float]:
+    """What a regression of the latents on y, the differences in units of the largest, leaves.
+
+    Parameters
+    ----------
+    differences : ndarray of shape (n_pairs,), float64
+        Pairs with a difference of zero are left out.
+    latent : ndarray of shape (n_pairs, k), float32
+
+    Returns
+    -------
+    residuals : ndarray of shape (k, k)
+        ``Z^T Z - Z^T y y^T Z / |y|^2``.
+    n_known : int
+        Differences that are not zero.
+    largest, total, excess : float
+        The largest size, ``sum y^2``, and ``sum y^2 (|z|^2 - k)``.
+    """
+    residuals = np.zeros((latent.shape[1], latent.shape[1]))
+    return residuals, *_regress(residuals, differences, latent)
+
+
+def weighted_sum(weights: Array, rows: Array, scale: float) -> Array:
+    """``sum_p weights[p] scale rows[p]`` in float64, in the order of p, for few columns."""
+    out = np.zeros(rows.shape[1])
+    _weighted_sum(out, weights, rows, scale)
+    return out
+
+
+def unit(vector: Array, dtype: npt.DTypeLike) -> Array | None:
+    """The vector at length 1, or None if it is zero or not finite; safe for every scale."""
+    out = np.empty(vector.size, dtype)
+    return out if _unit(out, vector.astype(np.float64)) else None  # one type, so compiled once
+
+
 def outer_sum(weights: Array, rows: Array, left: slice, right: slice) -> Array:
     """``sum_p weights[p] outer(rows[p, left], rows[p, right])`` in float64, in the order of p."""
     out = np.zeros((left.stop - left.start, right.stop - right.start))
@@ -92,6 +195,7 @@ def gram(rows: Array) -> Array:
 
 def mix(matrix: Array, rows: Array) -> Array:
     """``matrix @ rows``: each row of the result is a mixture of rows."""
-    out = np.zeros((len(matrix), rows.shape[1]), np.result_type(matrix, rows))
+    dtype = max(matrix.dtype, rows.dtype)  # the one that holds both
+    out = np.zeros((len(matrix), rows.shape[1]), dtype)
     _mix(out, np.ascontiguousarray(matrix), np.ascontiguousarray(rows))
     return out

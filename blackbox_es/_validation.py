@@ -19,15 +19,23 @@ Values = npt.NDArray[np.float64]
 def as_value(value: Any, where: str) -> float:
     """The float of what an objective returned: a number, or an array with one element.
 
+    What is masked is missing: NaN.
+
     Raises
     ------
     TypeError
-        For None, strings, complex numbers and anything else that is not a real number.
+        For None, strings, complex numbers, ``pandas.NA`` and anything else that is not a real
+        number.
     ValueError
-        For arrays with several elements.
+        For arrays with several elements, and integers too large for a float.
     """
-    if isinstance(value, (float, int)):
+    if isinstance(value, float):
         return float(value)
+    if isinstance(value, int):
+        try:
+            return float(value)
+        except OverflowError:
+            raise _too_large(value, where) from None
     if value is None:
         raise TypeError(f"{where} is None: did the objective forget `return`?")
     array = _as_real(value, where)
@@ -39,13 +47,17 @@ def as_value(value: Any, where: str) -> float:
 def as_values(values: Any, shape: tuple[int, ...], where: str) -> Values:
     """A float64 array of this shape from an array or, for one dimension, any sequence of values.
 
+    Masked elements are missing: NaN.
+
     Raises
     ------
     TypeError
         For values that are not real numbers.
     ValueError
-        For any other shape.
+        For any other shape, and for integers too large for a float.
     """
+    if type(values) is np.ndarray and values.dtype == np.float64 and values.shape == shape:
+        return values.copy()
     if values is None:
         raise TypeError(f"{where} is None: did the objective forget `return`?")
     if len(shape) == 1 and isinstance(values, Iterable) and not hasattr(values, "__array__"):
@@ -69,7 +81,7 @@ def as_center(x0: Any) -> Array:
     TypeError
         If it is not of real numbers.
     ValueError
-        If it is empty, has more than one dimension, or is not finite.
+        If it is empty, has more than one dimension, or an element that is masked or not finite.
     """
     array = _as_real(x0, "x0")
     if array.ndim > 1:
@@ -81,7 +93,8 @@ def as_center(x0: Any) -> Array:
     finite = np.isfinite(x)
     if not finite.all():
         i = int(np.argmin(finite))
-        raise ValueError(f"x0[{i}] is {x[i]}: expected finite numbers")
+        masked = np.ma.is_masked(x0) and np.ma.getmaskarray(x0).flat[i]
+        raise ValueError(f"x0[{i}] is {'masked' if masked else x[i]}: expected finite numbers")
     x.flags.writeable = False
     return x
 
@@ -103,30 +116,53 @@ def as_seed(random_state: Any) -> int:
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**64, dtype=np.uint64))
     raise ValueError(
-        f"random_state={random_state!r}: take None, an integer in [0, 2**64), a "
+        f"random_state={_shown(random_state)}: take None, an integer in [0, 2**64), a "
         "numpy.random.Generator or a numpy.random.RandomState"
     )
 
 
-def check_count(name: str, value: Any, *, optional: bool = False) -> None:
-    """Raise unless ``value`` is an integer of at least 1, or None if that is allowed."""
+def check_count(
+    name: str, value: Any, *, low: int = 1, high: int | None = None, optional: bool = False
+) -> None:
+    """Raise unless ``value`` is an integer from low to high, or None if that is allowed."""
     if optional and value is None:
         return
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name}={value!r}: expected an integer of at least 1")
+    if _is_integer(value) and low <= value and (high is None or value <= high):
+        return
+    expected = f"of at least {low}" if high is None else f"from {low} to {high}"
+    raise ValueError(f"{name}={_shown(value)}: expected an integer {expected}")
+
+
+def check_n_jobs(value: Any) -> None:
+    """Raise unless ``value`` is a number of workers as joblib counts them, or None."""
+    if value is not None and not (_is_integer(value) and value != 0):
+        raise ValueError(f"n_jobs={_shown(value)}: expected None or an integer that is not 0")
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise unless ``value`` is True or False, of Python or of NumPy."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name}={_shown(value)}: expected True or False")
+
+
+def check_exceptions(name: str, value: Any) -> None:
+    """Raise unless ``value`` is a tuple of exception types."""
+    if not isinstance(value, tuple) or not all(
+        isinstance(kind, type) and issubclass(kind, BaseException) for kind in value
+    ):
+        raise TypeError(f"{name}={_shown(value)}: expected a tuple of exception types")
 
 
 def check_positive(name: str, value: Any, *, also: str = "") -> None:
     """Raise unless ``value`` is a finite positive number."""
-    real = isinstance(value, Real) and not isinstance(value, bool)
-    if not real or not 0.0 < float(value) < math.inf:
-        raise ValueError(f"{name}={value!r}: expected a positive number{also}")
+    if not 0.0 < _number(value) < math.inf:
+        raise ValueError(f"{name}={_shown(value)}: expected a positive number{also}")
 
 
 def check_function(name: str, value: Any) -> None:
     """Raise unless ``value`` is callable or None."""
     if value is not None and not callable(value):
-        raise TypeError(f"{name}={value!r} is not callable: expected a function")
+        raise TypeError(f"{name}={_shown(value)} is not callable: expected a function")
 
 
 def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
@@ -135,30 +171,19 @@ def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
     if not any(
         value is choice or (isinstance(value, str) and value == choice) for choice in choices
     ):
-        raise ValueError(f"{name}={value!r}: take {', '.join(map(repr, choices))}")
+        raise ValueError(f"{name}={_shown(value)}: take {', '.join(map(repr, choices))}")
 
 
 def check_between(name: str, value: Any, low: float, high: float) -> None:
     """Raise unless ``value`` is a number in [low, high]."""
-    if not isinstance(value, Real) or not low <= float(value) <= high:
-        raise ValueError(f"{name}={value!r}: expected a number from {low:g} to {high:g}")
+    if not low <= _number(value) <= high:
+        raise ValueError(f"{name}={_shown(value)}: expected a number from {low:g} to {high:g}")
 
 
 def check_fraction(name: str, value: Any) -> None:
     """Raise unless ``value`` is a number in [0, 1)."""
-    if not isinstance(value, Real) or not 0.0 <= float(value) < 1.0:
-        raise ValueError(f"{name}={value!r}: expected a number of at least 0 and below 1")
-
-
-def _as_real(value: Any, where: str) -> Array:
-    try:
-        array = np.asarray(value)
-    except ValueError as error:  # ragged
-        raise ValueError(f"{where} is no array: {error}") from None
-    if array.dtype.kind not in "fiub":
-        what = f"of dtype {array.dtype}" if isinstance(value, np.ndarray) else repr(value)
-        raise TypeError(f"{where} is {what}, a {type(value).__name__}: expected real numbers")
-    return array
+    if not 0.0 <= _number(value) < 1.0:
+        raise ValueError(f"{name}={_shown(value)}: expected a number of at least 0 and below 1")
 
 
 def parameters(function: Any) -> Iterable[str]:
@@ -167,3 +192,51 @@ def parameters(function: Any) -> Iterable[str]:
         return inspect.signature(function).parameters
     except (TypeError, ValueError):  # builtins without a signature
         return ()
+
+
+def _as_real(value: Any, where: str) -> Array:
+    plain = value
+    if isinstance(value, (list, tuple)):
+        plain = [math.nan if item is np.ma.masked else item for item in value]
+    try:
+        array = np.asarray(plain)
+        if array.dtype == object and all(isinstance(item, (int, float)) for item in array.flat):
+            array = array.astype(np.float64)  # integers beyond 64 bits
+    except OverflowError:
+        raise _too_large(value, where) from None
+    except ValueError as error:  # ragged
+        raise ValueError(f"{where} is not an array: {error}") from None
+    if array.dtype.kind not in "fiub":
+        what = f"of dtype {array.dtype}" if isinstance(value, np.ndarray) else _shown(value)
+        raise TypeError(f"{where} is {what}, a {type(value).__name__}: expected real numbers")
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        # What is under the mask means nothing.
+        array = np.where(np.ma.getmaskarray(value), np.nan, array)
+    return array
+
+
+def _too_large(value: Any, where: str) -> ValueError:
+    return ValueError(f"{where} is {_shown(value)}: too large for a float")
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> float:
+    """The float of a real number; NaN of anything else, a bool or an integer too large too."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
+
+
+def _shown(value: Any) -> str:
+    """The repr, shortened; an integer may even be too long for one."""
+    try:
+        text = repr(value)
+    except ValueError:
+        text = f"<{type(value).__name__} of thousands of digits>"
+    return text if len(text) <= 100 else f"{text[:80]}..."

@@ -188,7 +188,7 @@ def _from_openml(folder: Path) -> tuple[Bytes, Bytes]:
         return np.ascontiguousarray(data, dtype=np.uint8), np.asarray(target).astype(np.uint8)
 
 
-# What it is, how to read it (raising whatever it likes), and whether that needs the network.
+# What it is, how to read it (raising anything), and whether that needs the network.
 _SOURCES: tuple[tuple[str, Callable[[Path], tuple[Bytes, Bytes]], bool], ...] = (
     ("cache", _from_cache, False),
     ("original IDX files", _from_idx, False),
@@ -262,13 +262,13 @@ def fetch_mnist(
     ValueError
         If `subset` is none of the three.
     OSError
-        If the data could not be had; the message tells why, and how to supply them by hand.
+        If the data cannot be loaded; the message says why, and how to supply them by hand.
 
     Warns
     -----
     UserWarning
         Once, if files in `data_home` are corrupt (they are passed over, and the cache is replaced)
-        or if the cache cannot be written. The data returned are right all the same.
+        or if the cache cannot be written. The data returned are correct nonetheless.
 
     Examples
     --------

@@ -12,12 +12,13 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es._validation import as_value, as_values, parameters
+from blackbox_es._validation import as_value, as_values, check_exceptions, parameters
 from blackbox_es.generation import Generation
 from blackbox_es.noise import OBJECTIVE, Key, integer
 
@@ -25,13 +26,8 @@ Array = npt.NDArray[Any]
 Values = npt.NDArray[np.float64]
 Objective = Callable[..., Any]
 
-_POINTS_AT_ONCE = (
-    2**20
-)  # bytes of points made at once for an objective of one point: they stay in cache
-
-
-class EvaluationError(RuntimeError):
-    """More than half of a generation's pairs failed: nothing can be learnt from it."""
+# Bytes of points made at once for an objective of one point: they stay in cache.
+_POINTS_AT_ONCE = 2**20
 
 
 class Evaluator:
@@ -47,8 +43,8 @@ class Evaluator:
     catch : tuple of exception types
         Raised by the objective, they make the value of that point NaN.
     common_random_numbers : {"generation", "pair"} or None
-        Which points get the same seed if the objective has a parameter ``seed``; ``None`` gives
-        each point its own.
+        Which points get the same seed, an integer below 2**31, if the objective has a parameter
+        ``seed``; ``None`` gives each point its own.
     """
 
     def __init__(
@@ -63,8 +59,7 @@ class Evaluator:
         self._whole = getattr(objective, "evaluate_generation", None)
         if not callable(objective):
             raise TypeError(f"objective={objective!r} is not callable: expected f(x)")
-        if not isinstance(catch, tuple) or not all(map(_is_exception, catch)):
-            raise TypeError(f"catch={catch!r}: expected a tuple of exception types")
+        check_exceptions("catch", catch)
         seeds = common_random_numbers or "point"
         if not _takes_seed(objective):
             seeds = "none"
@@ -93,19 +88,23 @@ class Evaluator:
             self._parallel.__exit__(*exception)
 
     def __call__(self, generation: Generation) -> Values:
-        """The values of a generation: shape (2, n_pairs), NaN where an evaluation failed."""
+        """The values of a generation, NaN where an evaluation failed.
+
+        Their shape is (2, n_pairs), or (1, n_pairs) if the generation is not mirrored.
+        """
         if self._whole is not None:
             try:
                 values = self._whole(generation)
             except Exception as error:
                 error.add_note(f"raised by evaluate_generation in generation {generation.index}")
                 raise
-            return as_values(values, (2, generation.n_pairs), "what evaluate_generation returned")
+            shape = (generation.halves, generation.n_pairs)
+            return as_values(values, shape, "what evaluate_generation returned")
         if self._n_workers == 1:
             return self._call.values(generation, 0, generation.n_pairs)
         from joblib import delayed
 
-        size = -(-generation.n_pairs // self._n_workers)  # one task a worker: tasks are dear
+        size = -(-generation.n_pairs // self._n_workers)  # one task per worker: tasks are expensive
         tasks = (
             delayed(self._call.values)(generation, start, min(start + size, generation.n_pairs))
             for start in range(0, generation.n_pairs, size)
@@ -129,8 +128,8 @@ class _Call:
     seeds: str  # "none", "generation", "pair" or "point": who shares a seed
 
     def values(self, generation: Generation, start: int, stop: int) -> Values:
-        """The values of some pairs: shape (2, stop - start)."""
-        values = np.empty((2, stop - start))
+        """The values of some pairs: shape (2 or 1, stop - start)."""
+        values = np.empty((generation.halves, stop - start))
         evaluate = self._together if self.vectorized else self._one_by_one
         n_bytes = _working_memory() if self.vectorized else _POINTS_AT_ONCE
         for first, last in generation.chunks(start, stop, n_bytes):
@@ -142,13 +141,14 @@ class _Call:
     def _together(self, generation: Generation, first: int, last: int) -> Values:
         points = generation.pairs(first, last)
         rows = points.reshape(-1, points.shape[2])
-        return self.rows(rows, generation.key, f"for pairs {first} to {last - 1}").reshape(2, -1)
+        values = self.rows(rows, generation.key, f"for pairs {first} to {last - 1}")
+        return values.reshape(points.shape[:2])
 
     def _one_by_one(self, generation: Generation, first: int, last: int) -> Values:
         points = generation.pairs(first, last)
         values = np.empty(points.shape[:2])
         for pair in range(first, last):
-            for half in (0, 1):
+            for half in range(len(points)):
                 row = half * generation.n_pairs + pair
                 seed_of = pair if self.seeds == "pair" else row
                 x = points[half, pair - first]
@@ -175,7 +175,7 @@ class _Call:
             if self.seeds == "none":
                 return self.objective(points)
             pair = 0 if self.seeds == "generation" else seed_of
-            return self.objective(points, seed=integer(key, pair, OBJECTIVE))
+            return self.objective(points, seed=_seed(key, pair))
         except self.catch:
             return math.nan
         except Exception as error:
@@ -183,39 +183,58 @@ class _Call:
             raise
 
 
-def call_surrogate(surrogate_fn: Callable[[Array], Any], x: Array, index: int) -> Any:
-    """``surrogate_fn(x)`` with a copy of x; an exception says which generation it was."""
-    try:
-        return surrogate_fn(x.copy())
-    except Exception as error:
-        error.add_note(f"raised by surrogate_fn in generation {index}")
-        raise
+class SurrogateCall:
+    """``surrogate_fn(x)`` with a copy of x; an exception says which generation it was.
 
-
-def call_callback(callback: Callable[..., Any], result: Callable[[], Any]) -> bool:
-    """Call back as scipy does; True if the callback raised StopIteration.
-
-    A callback whose only parameter is named ``intermediate_result`` gets an OptimizeResult,
-    any other one a copy of x.
+    If it has a parameter ``seed`` it is given the integer that the objective is given for the
+    whole generation, so that it can be the gradient on the same noise.
     """
-    intermediate = result()
-    by_name = list(parameters(callback)) == ["intermediate_result"]
-    try:
-        if by_name:
-            callback(intermediate_result=intermediate)
-        else:
-            callback(intermediate.x)
-    except StopIteration:
-        return True
-    return False
+
+    def __init__(self, surrogate_fn: Callable[..., Any]) -> None:
+        self._surrogate_fn, self._seeded = surrogate_fn, _takes_seed(surrogate_fn)
+
+    def __call__(self, x: Array, key: Key) -> Any:
+        """The surrogate gradient at the center of a generation."""
+        try:
+            if self._seeded:
+                return self._surrogate_fn(x.copy(), seed=_seed(key, 0))
+            return self._surrogate_fn(x.copy())
+        except Exception as error:
+            error.add_note(f"raised by surrogate_fn in generation {key[1]}")
+            raise
 
 
-def _takes_seed(objective: Any) -> bool:
-    return "seed" in parameters(objective)
+class Callback:
+    """Calls back as SciPy does.
+
+    A function whose only parameter is named ``intermediate_result`` gets an OptimizeResult, any
+    other one a copy of x.
+    """
+
+    def __init__(self, callback: Callable[..., Any]) -> None:
+        self._callback = callback
+        self._by_name = list(parameters(callback)) == ["intermediate_result"]
+
+    def __call__(self, result: Any) -> bool:
+        """Whether it raised StopIteration."""
+        try:
+            if self._by_name:
+                self._callback(intermediate_result=result)
+            else:
+                self._callback(result.x)
+        except StopIteration:
+            return True
+        return False
 
 
-def _is_exception(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseException)
+def _takes_seed(function: Any) -> bool:
+    return "seed" in parameters(function)
+
+
+@lru_cache(maxsize=4)  # the same for all points of a generation, as a rule
+def _seed(key: Key, pair: int) -> int:
+    """A seed for the user's generators: below 2**31, which all of them take."""
+    return integer(key, pair, OBJECTIVE) & 0x7FFFFFFF
 
 
 def _working_memory() -> int:

@@ -1,26 +1,32 @@
-"""A generation: everything a population is, in a few numbers."""
+"""A generation: a population as a value of a few numbers; and what is learnt from its values."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es.noise import Key, Range
+from blackbox_es import noise
+from blackbox_es._products import outer_sum
+from blackbox_es._value import Range, Vector, Word, value
 from blackbox_es.samplers import Sampler
 
 Array = npt.NDArray[Any]
+Seed = Annotated[int, Range(0, 2**64 - 1)]
+Pairs = Annotated[int, Range(1, 2**32 - 1)]
+
+_LATENT_BYTES = 2**20  # of normals made at once: they stay in cache
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value
 class Generation:
-    """A population of antithetic pairs around a center, as a value of a few numbers.
+    """A population around a center, as a value of a few numbers.
 
-    The points are ``center + d_p`` and ``center - d_p`` with directions d_p from the sampler. They
-    are functions of (seed, index, p), so any part can be made anywhere and nothing is stored.
+    The points are ``center + d_p`` and, if mirrored, ``center - d_p`` with directions d_p from the
+    sampler. They are functions of (seed, index, p), so any part can be made anywhere and nothing is
+    stored.
 
     Parameters
     ----------
@@ -30,52 +36,122 @@ class Generation:
     index : int
         Number of the generation, 0 for the first.
     n_pairs : int
+        Directions.
+    mirrored : bool
+        Whether each direction is searched both ways, as a pair. The first dimension of points and
+        values is ``halves``: 2 if so, else 1.
     """
 
-    center: Array
+    center: Vector
     sampler: Sampler
-    seed: int
-    index: int
-    n_pairs: int
+    seed: Seed
+    index: Word
+    n_pairs: Pairs
+    mirrored: bool = True
 
     @property
-    def key(self) -> Key:
+    def key(self) -> noise.Key:
         """What the noise is a function of."""
         return self.seed, self.index
 
+    @property
+    def halves(self) -> int:
+        """Points of a direction: 2 if mirrored, else 1."""
+        return 2 if self.mirrored else 1
+
+    @property
+    def n_points(self) -> int:
+        """Points to evaluate."""
+        return self.halves * self.n_pairs
+
     def pairs(self, start: int, stop: int) -> Array:
-        """The points of some pairs: shape (2, stop - start, n), ``+d`` first."""
-        return self.sampler.perturb(self.center, self.key, (start, stop))
+        """The points of some pairs: shape (halves, stop - start, n), ``+d`` first."""
+        return self.sampler.perturb(self.center, self.key, (start, stop))[: self.halves]
 
     def points(self) -> Array:
-        """All points: shape (2 n_pairs, n), rows ``x + d_1 .. x + d_P``, then ``x - d_1 ..``."""
-        return self.pairs(0, self.n_pairs).reshape(2 * self.n_pairs, -1)
+        """All points: shape (n_points, n), rows ``x + d_1 .. x + d_P``, then ``x - d_1 ..``."""
+        return self.pairs(0, self.n_pairs).reshape(self.n_points, -1)
 
     def point(self, row: int) -> Array:
         """One row of `points`, made alone."""
         half, pair = divmod(row, self.n_pairs)
         return np.asarray(self.pairs(pair, pair + 1)[half, 0])
 
-    def chunks(self, start: int, stop: int, n_bytes: int) -> Iterator[Range]:
+    def chunks(self, start: int, stop: int, n_bytes: int) -> Iterator[noise.Range]:
         """Ranges of pairs whose points take at most ``n_bytes``, one pair at the least."""
         size = max(1, n_bytes // (2 * self.center.nbytes))
         for first in range(start, stop, size):
             yield first, min(first + size, stop)
 
-    def gradient(self, weights: Array, beta: float, n_valid: int) -> Array:
-        """``beta / (2 sigma^2 P) sum_p weights[p] d_p``, the antithetic estimate.
 
-        With ``weights[p] = f(x + d_p) - f(x - d_p)`` its expectation is ``beta Sigma grad f``,
-        exactly so for linear and quadratic f.
+class Told:
+    """A generation and the utilities of all its points: all that a strategy learns from.
 
-        Parameters
-        ----------
-        weights : ndarray of shape (n_pairs,), float64
-            Zero for pairs that failed.
-        beta : float
-        n_valid : int
-            P, the number of pairs that did not fail.
+    Parameters
+    ----------
+    generation : Generation
+    utilities : ndarray of shape (halves, n_pairs), float64
+        What shaping made of the values; they do not decrease with the value. Zero for pairs that
+        failed.
+    n_valid : int
+        The pairs that did not fail.
+    valid : ndarray of shape (n_pairs,), bool, or None
+        Which they are; None is all of them.
+
+    Attributes
+    ----------
+    odd : ndarray of shape (n_pairs,)
+        ``u(x + d_p) - u(x - d_p)``, or u if not mirrored: as weights of d_p they point uphill.
+    """
+
+    __slots__ = ("generation", "n_valid", "odd", "utilities", "valid")
+
+    def __init__(
+        self, generation: Generation, utilities: Array, n_valid: int, valid: Array | None = None
+    ) -> None:
+        self.generation, self.utilities = generation, utilities
+        self.n_valid, self.valid = n_valid, valid
+        self.odd: Array = utilities[0] - utilities[1] if len(utilities) == 2 else utilities[0]
+
+    @property
+    def even(self) -> Array:
+        """``u(x + d_p) + u(x - d_p)``, shape (n_pairs,): large where f curves up along d_p."""
+        u = self.utilities
+        return np.asarray(u[0] + u[1] if len(u) == 2 else u[0])
+
+    def combine(self, weights: Array) -> Array:
+        """``sum_p weights[p] d_p``: shape (n,), dtype of the center."""
+        center, sampler = self.generation.center, self.generation.sampler
+        return sampler.combine(weights, self.generation.key, center.dtype)
+
+    def gradient(self, beta: float) -> Array:
+        """``beta / (2 n sigma^2 P) sum_p odd[p] d_p``, the antithetic estimate.
+
+        With values for utilities its expectation is ``beta Sigma grad f``, exactly so for linear
+        and quadratic f; P counts the pairs that did not fail. Of a population that is not mirrored
+        it is ``beta / (n sigma^2 P) sum_p u_p d_p``, for utilities whose mean is zero.
         """
-        sigma = self.sampler.sigma  # twice, since its square may be out of range
-        scaled = weights / sigma * (beta / (2.0 * n_valid)) / sigma
-        return self.sampler.combine(scaled, self.key, self.center.dtype)
+        generation = self.generation
+        sigma = generation.sampler.sigma  # twice, since its square may be out of range
+        size = float(generation.halves * self.n_valid * generation.center.size)
+        return self.combine(self.odd / sigma * (beta / size) / sigma)
+
+    def squares(self, weights: Array) -> Array:
+        """``sum_p weights[p] z_p^2``, float64, of the normals z behind the directions."""
+        sampler: Any = self.generation.sampler
+        return np.asarray(sampler.squares(weights, self.generation.key))
+
+    def products(self, weights: Array) -> Array:
+        """``sum_p weights[p] z_p z_p^T``, float64, of the normals z: for few coordinates."""
+        n = self.generation.center.size
+        total = np.zeros((n, n))
+        for (start, stop), z in self.latents():
+            total += outer_sum(weights[start:stop], z, slice(0, n), slice(0, n))
+        return total
+
+    def latents(self) -> Iterator[tuple[noise.Range, Array]]:
+        """The normals z behind the directions in chunks: range of pairs, (pairs, n) float32."""
+        generation = self.generation
+        sampler: Any = generation.sampler
+        for chunk in generation.chunks(0, generation.n_pairs, _LATENT_BYTES):
+            yield chunk, sampler.latents(generation.key, chunk)

@@ -139,8 +139,18 @@ def _add_rows(total, coefs, rows, tile):
             total[i] += c * row[i]
 
 
+@inline()
+def _multiply(total, scales, tile):
+    """Multiply by the scales from coordinate ``tile`` on, if there are any."""
+    if scales.size:
+        factor = scales[tile : tile + total.size]
+        for i in range(total.size):
+            total[i] *= factor[i]
+
+
 @jit()
-def _normals(out, k0, k1, stream, generation, first_pair, first):
+def _normals(out, k0, k1, stream, index, first_pair, first):
+    generation = _u32(index)
     z = np.empty(BLOCK, np.float32)
     n = out.shape[1]
     for p in range(out.shape[0]):
@@ -190,7 +200,8 @@ def _sign_words(out, k0, k1, generation, first_pair):
 
 
 @jit()
-def _perturb(points, center, scale, coefs, subspace, k0, k1, generation, first_pair):
+def _perturb(points, center, scale, scales, coefs, subspace, k0, k1, index, first_pair):
+    generation = _u32(index)
     z, directions = np.empty(TILE, np.float32), np.empty(TILE, center.dtype)
     s = center.dtype.type(scale)
     for tile in range(0, center.size, TILE):
@@ -200,6 +211,7 @@ def _perturb(points, center, scale, coefs, subspace, k0, k1, generation, first_p
             _fill_tile(z, tile, c.size, _u32(first_pair + p), generation, FULL_SPACE, k0, k1)
             for i in range(d.size):
                 d[i] = s * z[i]
+            _multiply(d, scales, tile)
             _add_rows(d, coefs[p], subspace, tile)
             plus, minus = points[0, p, tile : tile + TILE], points[1, p, tile : tile + TILE]
             for i in range(d.size):
@@ -208,7 +220,8 @@ def _perturb(points, center, scale, coefs, subspace, k0, k1, generation, first_p
 
 
 @jit()
-def _combine(out, weights, scale, coefs, subspace, k0, k1, generation):
+def _combine(out, weights, scale, scales, coefs, subspace, k0, k1, index):
+    generation = _u32(index)
     z, sums = np.empty(TILE, np.float32), np.empty(TILE, np.float64)
     for tile in range(0, out.size, TILE):
         total = sums[: min(TILE, out.size - tile)]
@@ -220,8 +233,23 @@ def _combine(out, weights, scale, coefs, subspace, k0, k1, generation):
                 total[i] += w * z[i]
         for i in range(total.size):
             total[i] *= scale
+        _multiply(total, scales, tile)
         _add_rows(total, coefs, subspace, tile)
         out[tile : tile + TILE] = total
+
+
+@jit()
+def _squares(out, weights, k0, k1, generation):
+    z = np.empty(TILE, np.float32)
+    for tile in range(0, out.size, TILE):
+        total = out[tile : tile + TILE]
+        total[:] = 0.0
+        for p in range(weights.size):
+            _fill_tile(z, tile, total.size, _u32(p), generation, FULL_SPACE, k0, k1)
+            w = weights[p]
+            for i in range(total.size):
+                square = np.float64(z[i]) * np.float64(z[i])
+                total[i] += w * square
 
 
 @lru_cache(maxsize=8)
@@ -248,7 +276,7 @@ def words(counter: tuple[int, int, int, int], seed: int) -> tuple[int, ...]:
 
 
 def integer(key: Key, pair: int, stream: np.uint32) -> int:
-    """One uniform integer in [0, 2**32), to seed somebody else's generator with."""
+    """One uniform integer in [0, 2**32), to seed another generator with."""
     seed, generation = key
     return words((0, pair, generation, int(stream)), seed)[0]
 
@@ -277,7 +305,7 @@ def normals(key: Key, pairs: Range, coordinates: Range, *, stream: np.uint32 = F
     True
     """
     out = np.empty((pairs[1] - pairs[0], coordinates[1] - coordinates[0]), np.float32)
-    _normals(out, *split(key[0]), stream, np.uint32(key[1]), pairs[0], coordinates[0])
+    _normals(out, *split(key[0]), stream, key[1], pairs[0], coordinates[0])
     return out
 
 
@@ -314,14 +342,22 @@ def sign_words(key: Key, pairs: Range, size: int) -> Array:
 
 
 def perturb(
-    center: Array, scale: float, coefs: Array, subspace: Array, key: Key, pairs: Range
+    center: Array,
+    scale: float,
+    scales: Array,
+    coefs: Array,
+    subspace: Array,
+    key: Key,
+    pairs: Range,
 ) -> Array:
-    """``center + d`` and ``center - d`` with ``d = scale z + coefs @ subspace``, z normal.
+    """``center + d`` and ``center - d``, ``d = scale scales z + coefs @ subspace``, z normal.
 
     Parameters
     ----------
     center : ndarray of shape (n,), float32 or float64
     scale : float
+    scales : ndarray of shape (n,), dtype of the center
+        One for each coordinate; empty for ones.
     coefs : ndarray of shape (n_pairs, k), dtype of the center
     subspace : ndarray of shape (k, n), dtype of the center; k may be 0
     key : (seed, generation)
@@ -334,17 +370,21 @@ def perturb(
     """
     points = np.empty((2, pairs[1] - pairs[0], center.size), center.dtype)
     k0, k1 = split(key[0])
-    _perturb(points, center, scale, coefs, subspace, k0, k1, np.uint32(key[1]), pairs[0])
+    _perturb(points, center, scale, scales, coefs, subspace, k0, k1, key[1], pairs[0])
     return points
 
 
-def combine(weights: Array, scale: float, coefs: Array, subspace: Array, key: Key) -> Array:
-    """``scale sum_p weights[p] z_p + coefs @ subspace``: the sum over directions, made again.
+def combine(
+    weights: Array, scale: float, scales: Array, coefs: Array, subspace: Array, key: Key
+) -> Array:
+    """``scale scales sum_p weights[p] z_p + coefs @ subspace``: the sum over directions.
 
     Parameters
     ----------
     weights : ndarray of shape (n_pairs,), float64
     scale : float
+    scales : ndarray of shape (n,), float32 or float64
+        One for each coordinate; empty for ones.
     coefs : ndarray of shape (k,), float64
         Already summed over the pairs.
     subspace : ndarray of shape (k, n), float32 or float64; k may be 0
@@ -357,5 +397,12 @@ def combine(weights: Array, scale: float, coefs: Array, subspace: Array, key: Ke
     """
     out = np.empty(subspace.shape[1], subspace.dtype)
     k0, k1 = split(key[0])
-    _combine(out, weights, scale, coefs, subspace, k0, k1, np.uint32(key[1]))
+    _combine(out, weights, scale, scales, coefs, subspace, k0, k1, key[1])
+    return out
+
+
+def squares(weights: Array, n: int, key: Key) -> Array:
+    """``sum_p weights[p] z_p^2`` for each of n coordinates, in float64, pairs in their order."""
+    out = np.empty(n)
+    _squares(out, weights, *split(key[0]), np.uint32(key[1]))
     return out

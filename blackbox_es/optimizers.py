@@ -1,10 +1,12 @@
 """Optimizers: how a gradient estimate moves the center.
 
-``init(x)`` makes a state, ``step(x, gradient, state, learning_rate)`` returns the next center and
-the next state. States are tuples of arrays, owned by the optimizer and updated in place; centers
-are always new arrays. The learning rate is a parameter of the optimizer, or ``None`` for that of
-the strategy, so that ``GuidedES(optimizer=SGD(momentum=0.9), learning_rate=0.2)`` means what it
-says.
+``init(x)`` makes a state, ``step(x, gradient, state, rate)`` returns the next center and the next
+state. States are tuples of arrays and integers. A step may write into the arrays of the state it is
+given, so a caller that may still need that state hands it copies; it never writes into x or the
+gradient, and the next center is a new array.
+
+The learning rate is a parameter of the optimizer, or ``None`` for that of the strategy, so that
+``GuidedES(optimizer=SGD(momentum=0.9), learning_rate=0.2)`` means what it says.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import numpy.typing as npt
 
 from blackbox_es._config import Configurable, config
 from blackbox_es._validation import check_fraction, check_positive
-from blackbox_es.schedules import Schedule
+from blackbox_es.schedules import Schedule, value_at
 
 Array = npt.NDArray[Any]
 State = tuple[Any, ...]
@@ -49,11 +51,11 @@ class Optimizer(Configurable, ABC):
 
     @abstractmethod
     def init(self, x: Array) -> State:
-        """The state before the first step from ``x``."""
+        """The state before the first step from ``x``: a tuple of arrays and integers."""
 
     @abstractmethod
     def step(self, x: Array, gradient: Array, state: State, rate: float) -> tuple[Array, State]:
-        """The next center, a new array, and the next state."""
+        """The next center, a new array, and the next state; may overwrite this one's arrays."""
 
 
 @config
@@ -184,10 +186,11 @@ def _length(x: Array) -> float:
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "clipup": ClipUp}
+_DEFAULTS = {name: cls() for name, cls in OPTIMIZERS.items()}
 
 
 def resolve(optimizer: str | Optimizer) -> Optimizer:
-    """A fresh optimizer of that name with its defaults, or the one given.
+    """The optimizer of that name with its defaults, which is not to be changed, or the one given.
 
     Raises
     ------
@@ -201,4 +204,30 @@ def resolve(optimizer: str | Optimizer) -> Optimizer:
             f"optimizer={optimizer!r} is unknown: take {', '.join(map(repr, OPTIMIZERS))} or an "
             "Optimizer such as SGD(momentum=0.9)"
         )
-    return OPTIMIZERS[optimizer]()
+    return _DEFAULTS[optimizer]
+
+
+def follow(
+    optimizer: Optimizer,
+    x: Array,
+    gradient: Array,
+    state: State,
+    learning_rate: float | Schedule,
+    t: int,
+) -> tuple[Array, State]:
+    """The center and the optimizer's state after the step of generation t.
+
+    The optimizer's own learning rate counts, if it has one. It is given copies of its arrays: the
+    state stays as it is.
+
+    Raises
+    ------
+    ValueError
+        For a learning rate that is negative or not finite.
+    """
+    own = optimizer.learning_rate
+    rate = float(value_at(learning_rate if own is None else own, t))
+    if not 0.0 <= rate < math.inf:
+        raise ValueError(f"learning_rate={rate} in generation {t}: expected >= 0")
+    owned = tuple(part.copy() if isinstance(part, np.ndarray) else part for part in state)
+    return optimizer.step(x, gradient, owned, rate)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from blackbox_es._value import value
 
 Schedule = Callable[[int], float]
 
 
-@dataclass(frozen=True)
+@value
 class Linear:
     """``start + (stop - start) min(t / n_steps, 1)``.
 
@@ -34,7 +35,7 @@ class Linear:
         return self.start + (self.stop - self.start) * (t / self.n_steps)
 
 
-@dataclass(frozen=True)
+@value
 class Exponential:
     """``start * rate ** t``.
 
@@ -52,7 +53,7 @@ class Exponential:
         return self.start * self.rate**t
 
 
-@dataclass(frozen=True)
+@value
 class Cosine:
     """``stop + (start - stop) (1 + cos(pi t / n_steps)) / 2``, then ``stop``.
 

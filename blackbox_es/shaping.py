@@ -1,14 +1,15 @@
-"""Fitness shaping: the values of a generation become one weight per antithetic pair.
+"""Fitness shaping: the values of a generation become utilities.
 
 A shaping maps values of shape (2, n_pairs), row 0 at ``x + d`` and row 1 at ``x - d``, to
-utilities of the same shape that do not decrease with the value. The weight of a pair is the
-difference of its two utilities, so that the weighted sum of directions points uphill.
+utilities of the same shape that do not decrease with the value: less is better. A population that
+is not mirrored has one row.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -95,20 +96,77 @@ def resolve(shaping: str | Shaping) -> Shaping:
     return SHAPINGS[shaping]
 
 
-def weights(shaping: Shaping, values: Array) -> Array:
-    """One weight per pair: utility at ``x + d`` minus utility at ``x - d``.
+class Shaped(NamedTuple):
+    """The values of a generation after shaping.
+
+    Attributes
+    ----------
+    utilities : ndarray of shape (halves, n_pairs), float64
+        Zero for pairs that failed.
+    n_valid : int
+        Pairs that did not fail; 0 if a value is minus infinity, when there is nothing to learn.
+    valid : ndarray of shape (n_pairs,), bool, or None
+        Which they are; None is all of them.
+    n_failed : int
+        Evaluations that failed.
+    mean : float
+        Of the values that are finite; NaN if there are none.
+    """
+
+    utilities: Array
+    n_valid: int
+    valid: npt.NDArray[np.bool_] | None
+    n_failed: int
+    mean: float
+
+
+class EvaluationError(RuntimeError):
+    """More than half of a generation's pairs failed: nothing can be learnt from it."""
+
+
+def shaped(shaping: Shaping, values: Array, index: int) -> Shaped:
+    """Utilities of values some of which may be missing: NaN, or infinite where ranks do not count.
 
     Raises
     ------
+    EvaluationError
+        If more than half of the pairs of generation ``index`` failed.
     ValueError
         If a user's shaping returns another shape than that of its argument.
     """
-    utilities: Any = shaping(values)
-    if utilities is not values:
-        utilities = np.asarray(utilities, np.float64)
-        if utilities.shape != values.shape:
-            raise ValueError(
-                f"shaping returned shape {utilities.shape}: expected {values.shape}, one utility "
-                "for each value"
-            )
-    return np.asarray(utilities[0] - utilities[1])
+    n_pairs = values.shape[1]
+    total = float(np.add.reduce(values.ravel()))  # finite only if all values are
+    if math.isfinite(total):
+        return Shaped(_checked(shaping, values), n_pairs, None, 0, total / values.size)
+    finite = np.isfinite(values)
+    mean = float(values[finite].mean()) if finite.any() else math.nan
+    if finite.all():  # their sum is too large
+        return Shaped(_checked(shaping, values), n_pairs, None, 0, mean)
+    utilities = np.zeros(values.shape)
+    unbounded = values == -np.inf
+    if unbounded.any():
+        return Shaped(utilities, 0, None, int((~finite & ~unbounded).sum()), mean)
+    if shaping in RANK_BASED:
+        finite |= values == np.inf  # simply the worst
+    valid: npt.NDArray[np.bool_] = np.asarray(finite.all(axis=0))
+    n_valid = int(valid.sum())
+    if 2 * n_valid < n_pairs or n_valid == 0:
+        raise EvaluationError(
+            f"{n_pairs - n_valid} of {n_pairs} pairs of generation {index} failed (NaN, inf or a "
+            "caught exception): look at the objective near x_, or lower sigma"
+        )
+    utilities[:, valid] = _checked(shaping, values[:, valid])
+    return Shaped(utilities, n_valid, valid, int((~finite).sum()), mean)
+
+
+def _checked(shaping: Shaping, values: Array) -> Array:
+    utilities = shaping(values)
+    if utilities is values:
+        return values
+    utilities = np.asarray(utilities, np.float64)
+    if utilities.shape != values.shape:
+        raise ValueError(
+            f"shaping returned shape {utilities.shape}: expected {values.shape}, one utility for "
+            "each value"
+        )
+    return np.asarray(utilities)

@@ -56,7 +56,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     settings = {
-        "sigma": 0.3, "n_pairs": 6, "learning_rate": 0.1, "shaping": "centered_ranks",
+        "sigma": 0.2, "n_pairs": 6, "learning_rate": 0.1, "shaping": "centered_ranks",
         "max_iter": args.generations, "random_state": args.seed,
     }  # fmt: skip
     x0 = np.log([0.05, 0.05])

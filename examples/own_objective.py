@@ -85,7 +85,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=4, help="runs in the comparison (4)")
     args = parser.parse_args()
     warnings.filterwarnings("ignore", "evaluations failed")  # a diverged run or two is expected
-    n, common = args.evaluations, {"sigma": 0.5, "n_pairs": 4}
+    n, common = args.evaluations, {"sigma": 0.08, "n_pairs": 4}
     vanilla = VanillaES(max_evals=n, max_iter=n, **common)
     guided = GuidedES(max_evals=n, max_iter=n, alpha=args.alpha, **common)
 

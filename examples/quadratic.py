@@ -31,7 +31,7 @@ METHODS = {
 }
 RATES = (0.2, 0.5, 1.0, 1.5, 2.0)
 DESCENT_RATES = (0.001, 0.002, 0.005, 0.02, 0.05)
-COMMON = {"sigma": 0.1, "n_pairs": 1, "optimizer": "sgd", "vectorized": True, "max_iter": 10**9}
+COMMON = {"sigma": 0.01, "n_pairs": 1, "optimizer": "sgd", "vectorized": True, "max_iter": 10**9}
 
 
 def run(problem, es, rate, evaluations, seed):

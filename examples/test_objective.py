@@ -40,7 +40,7 @@ class Tune:
 OBJECTIVES = {"simulate": (simulate, np.zeros(4)), "tune": (Tune(), np.zeros(3))}
 
 
-@parametrize_with_objective_checks({"simulate": OBJECTIVES["simulate"]}, sigma=0.2)
+@parametrize_with_objective_checks({"simulate": OBJECTIVES["simulate"]}, sigma=0.1)
 def test_simulate(objective, check):
     check(objective)
 
@@ -57,4 +57,4 @@ def test_tune(objective, check):
 
 if __name__ == "__main__":
     for objective, x0 in OBJECTIVES.values():
-        print(check_objective(objective, x0, sigma=0.2, on_fail=None), end="\n\n")
+        print(check_objective(objective, x0, sigma=0.1, on_fail=None), end="\n\n")

@@ -1,6 +1,9 @@
 """Tiny objectives, and the ways through a search that the tests compare bit for bit."""
 
+import dataclasses
+
 import numpy as np
+import pytest
 
 from blackbox_es.strategies import STRATEGIES
 
@@ -20,7 +23,34 @@ def slope(x):
 
 def make(name, **options):
     """A strategy of the registry with a short budget."""
-    return STRATEGIES[name](**{"n_pairs": 3, "max_iter": 5, "random_state": 7, **options})
+    windows = {"n_windows": 3} if takes(name, n_windows=3) else {}  # else it is VanillaES
+    common = {"sigma": 0.06, "n_pairs": 3, "max_iter": 5, "random_state": 7}
+    return STRATEGIES[name](**{**windows, **common, **options})
+
+
+def takes(name, *, n=X0.size, **options):
+    """Whether a strategy has these parameters, and takes these values of them."""
+    try:
+        STRATEGIES[name](**options).check_parameters(n)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def taking(**options):
+    """Run a test for all strategies that take these parameters."""
+    return pytest.mark.parametrize("name", [name for name in STRATEGIES if takes(name, **options)])
+
+
+def each(parameter, *values):
+    """Run a test for each strategy with each of these values that it takes."""
+    cases = [(name, v) for name in STRATEGIES for v in values if takes(name, **{parameter: v})]
+    return pytest.mark.parametrize(("name", parameter), cases)
+
+
+def plain(name, **options):
+    """With steps along the estimate, where a strategy has an optimizer."""
+    return make(name, **({"optimizer": "sgd"} if takes(name, optimizer="sgd") else {}), **options)
 
 
 def vanilla(**options):
@@ -37,7 +67,7 @@ def step(values, **options):
 
 def surrogate_of(es):
     """A surrogate for the strategies that take one."""
-    return slope if es._takes_surrogate else None
+    return slope if es.takes_surrogate else None
 
 
 def fit(es, objective=bowl, x0=X0, **options):
@@ -47,7 +77,7 @@ def fit(es, objective=bowl, x0=X0, **options):
 
 def guide(es):
     """What to pass to ``ask``."""
-    return slope(es.x_) if es._takes_surrogate else None
+    return slope(es.x_) if es.takes_surrogate else None
 
 
 def loop(es, objective=bowl):
@@ -66,6 +96,8 @@ def bits(value):
         return {key: bits(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [bits(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [type(value), *(bits(getattr(value, f.name)) for f in dataclasses.fields(value))]
     return repr(value)
 
 
@@ -73,17 +105,27 @@ def bits(value):
 FINAL = ("fun_", "fun_best_", "n_evaluations_", "n_surrogate_calls_", "n_failed_")
 
 
+def fitted(es):
+    """The fitted attributes of a strategy, but for those made of others."""
+    names = [name for name in dir(type(es)) if name[-1] == "_" != name[0]]
+    return {name: getattr(es, name) for name in names if name not in ("result_", "state_")}
+
+
 def state(es, *, final=True):
     """The bits of all fitted attributes; without those of the final evaluation if not ``final``."""
-    fitted = {name: bits(value) for name, value in vars(es).items() if name[-1] == "_" != name[0]}
-    fitted["x_best_"] = bits(es.x_best_)
     skipped = () if final else (*FINAL, "x_best_")
-    return {name: value for name, value in fitted.items() if name not in skipped}
+    return {name: bits(value) for name, value in fitted(es).items() if name not in skipped}
 
 
 def snapshot(es):
-    """The bits of everything an object holds, private or not."""
-    return {name: bits(value) for name, value in vars(es).items()}
+    """The bits of everything a strategy holds, private or not."""
+    held = {name: bits(value) for name, value in vars(es).items() if name != "_search"}
+    search = vars(es).get("_search")
+    if search is not None:
+        pending = search.pending and vars(search.pending) | {"_points": None}
+        record = search.record._replace(rows=search.record.rows[: search.record.n_rows])
+        held |= {"search": bits([search.seed, search.state, record, pending, search.stop_reason])}
+    return held
 
 
 def assert_never_hidden(losses_of, expected_of, problem, bad):

@@ -66,20 +66,24 @@ def signs(key, pairs, size):
     return out
 
 
-def directions(scale, z, coefs, rows):
-    """``scale z + coefs @ rows`` in the dtype of the rows, terms added from left to right."""
+def directions(scale, scales, z, coefs, rows):
+    """``scale scales z + coefs @ rows`` in the dtype of the rows, terms from left to right."""
     d = rows.dtype.type(scale) * z.astype(rows.dtype)
+    if scales.size:
+        d *= scales
     for j, row in enumerate(rows):
         d += coefs[:, j, None] * row
     return d
 
 
-def combine(weights, scale, z, coefs, rows):
-    """``scale (weights @ z) + coefs @ rows`` in float64, pairs in their order."""
+def combine(weights, scale, scales, z, coefs, rows):
+    """``scale scales (weights @ z) + coefs @ rows`` in float64, pairs in their order."""
     total = np.zeros(z.shape[1])
     for w, row in zip(weights, z, strict=True):
         total += w * row
     total *= scale
+    if scales.size:
+        total *= scales
     for c, row in zip(coefs, rows, strict=True):
         total += c * row
     return total.astype(rows.dtype)
@@ -88,15 +92,31 @@ def combine(weights, scale, z, coefs, rows):
 # --- estimates -----------------------------------------------------------------------------------
 
 
-def covariance(n, sigma, alpha, rows):
-    """``sigma^2 (alpha/n I + (1-alpha)/k U U^T)`` with orthonormal rows ``U^T``."""
-    return sigma**2 * (alpha / n * np.eye(n) + (1 - alpha) / len(rows) * rows.T @ rows)
+def shape(alpha, rows):
+    """``Sigma = alpha/n I + (1-alpha)/k U U^T`` with orthonormal rows ``U^T``: of trace 1."""
+    k, n = rows.shape
+    return alpha / n * np.eye(n) + (1 - alpha) / k * rows.T @ rows
+
+
+def covariance(sigma, alpha, rows):
+    """``n sigma^2 Sigma``: sigma is the root mean squared deviation of a coordinate."""
+    return rows.shape[1] * sigma**2 * shape(alpha, rows)
 
 
 def antithetic_gradient(f, x, directions, sigma, beta):
-    """``beta / (2 sigma^2 P) sum_p d_p (f(x + d_p) - f(x - d_p))``."""
+    """``beta / (2 n sigma^2 P) sum_p d_p (f(x + d_p) - f(x - d_p))``."""
     total = sum(d * (f(x + d) - f(x - d)) for d in directions)
-    return beta / (2 * sigma**2 * len(directions)) * total
+    return beta / (2 * x.size * sigma**2 * len(directions)) * total
+
+
+def regress(differences, latent):
+    """What a regression of latents on the differences leaves, in units of the largest."""
+    known = differences != 0
+    largest = np.abs(differences).max()
+    y, z = differences[known] / largest, latent[known].astype(float)
+    left = z - np.outer(y, y @ z / (y @ y))
+    excess = (y**2 * ((z**2).sum(axis=1) - z.shape[1])).sum()
+    return left.T @ left, known.sum(), largest, y @ y, excess
 
 
 # --- shaping -------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 import copy
 import errno
+import gc
 import io
 import itertools
 import json
@@ -9,17 +10,19 @@ import subprocess
 import sys
 import tracemalloc
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from blackbox_es import checkpoint
 from blackbox_es.checkpoint import CheckpointError
 
+posix = pytest.mark.skipif(os.name != "posix", reason="needs pipes, locks, modes and limits")
 META = {"run": 1, "sigma": 0.1}
 ARRAYS = {"x": np.arange(3.0), "flag": np.array([True, False]), "seed": np.array(7)}
 DTYPES = [
@@ -103,6 +106,7 @@ def test_read_returns_what_write_was_given(folder, meta, stored):
 
 
 @given(array=arrays, steps=st.lists(st.sampled_from([1, -1, 2]), min_size=4, max_size=4))
+@example(array=np.arange(6.0).reshape(2, 3), steps=[1] * 4)
 @quick
 def test_layout_in_memory_does_not_matter(folder, array, steps):
     view = array.T[(*(slice(None, None, step) for step in steps[: array.ndim]), ...)]
@@ -143,11 +147,10 @@ def test_file_says_what_it_is(path):
     envelope, _ = taken_apart(path)
     assert envelope["format"] == "blackbox_es checkpoint"
     assert envelope["version"] == checkpoint.VERSION
-    assert envelope["numpy"] == np.__version__
 
 
-def test_equal_state_gives_equal_bytes(path, tmp_path, monkeypatch):
-    monkeypatch.setattr(zipfile.time, "localtime", lambda *_: (2001, 2, 3, 4, 5, 6))
+def test_equal_state_gives_equal_bytes_at_any_time(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(zipfile.time, "localtime", lambda *_: (1970, 1, 1, 0, 0, 0))
     checkpoint.write(tmp_path / "again.npz", META, copy.deepcopy(ARRAYS))
     assert path.read_bytes() == (tmp_path / "again.npz").read_bytes()
 
@@ -173,7 +176,7 @@ def test_arrays_of_other_types_are_refused(tmp_path, bad):
 
 
 @pytest.mark.parametrize(
-    "bad", ["", "meta", "../x", "/x", "a//b", "a b", "x\n", "x\0", "é", "a" * 101, 3]
+    "bad", ["", "meta", "../x", "/x", "a//b", "a b", "x\n", "x\0", "é", "a" * 101]
 )
 def test_names_unfit_for_an_archive_are_refused(tmp_path, bad):
     with pytest.raises(ValueError, match="arrays: "):
@@ -193,7 +196,7 @@ CIRCLE.append(CIRCLE)
     b"a", 10**5000, NESTED, CIRCLE,
 ], ids=lambda bad: type(bad).__name__)  # fmt: skip
 def test_meta_that_json_would_change_is_refused(tmp_path, bad):
-    with pytest.raises((TypeError, ValueError), match=r"meta\['sigma'\]"):
+    with pytest.raises((TypeError, ValueError), match="meta"):
         checkpoint.write(tmp_path / "run.npz", {"sigma": bad}, {})
     assert os.listdir(tmp_path) == []
 
@@ -213,7 +216,7 @@ def test_what_read_would_refuse_is_not_written(tmp_path, meta, arrays):
 
 # In a child per step, dies at the k-th call that touches the disk; writes go out in torn pieces.
 KILLED = """
-import io, itertools, os, sys
+import fcntl, io, itertools, os, sys
 import numpy as np
 from blackbox_es import checkpoint
 
@@ -254,8 +257,10 @@ def run_at(path):
 checkpoint.open = torn_open
 if way == "copy":
     os.link = no_link
-for name in ("open", "fsync", "close", "link", "replace", "unlink"):
+for name in ("chmod", "open", "fsync", "close", "link", "replace", "unlink"):
     setattr(os, name, counted(getattr(os, name)))
+fcntl.flock = counted(fcntl.flock)
+folder, base = os.path.split(path)
 
 for k in itertools.count():
     for name in (path, path + ".prev"):
@@ -263,6 +268,11 @@ for k in itertools.count():
             os.unlink(name)
     for run in range(0 if way == "first" else 2):
         write(run)
+    if way == "same":  # which a kill between the two renamings leaves
+        os.unlink(path + ".prev")
+        os.link(path, path + ".prev")
+    for name in (".0123456789abcdef.tmp", ".0123456789abcdef.tmp.prev"):
+        open(path + name, "wb").close()  # left by an earlier one
     child = os.fork()
     if child == 0:
         budget = k
@@ -270,6 +280,8 @@ for k in itertools.count():
         os._exit(0)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     print(code, run_at(path), run_at(path + ".prev"))
+    write(3)
+    assert {base} <= set(os.listdir(folder)) <= {base, base + ".prev"}
     if code == 0:
         break
 """
@@ -277,9 +289,11 @@ for k in itertools.count():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize(
-    ("way", "prev", "old"), [("first", -1, -1), ("link", 0, 1), ("copy", 0, 1)]
+    ("way", "prev", "old"), [("first", -1, -1), ("link", 0, 1), ("copy", 0, 1), ("same", 1, 1)]
 )
-def test_killed_anywhere_leaves_old_or_new(tmp_path, way, prev, old):
+def test_killed_anywhere_leaves_old_or_new_and_nothing_after_the_next_save(
+    tmp_path, way, prev, old
+):
     out = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path / "run.npz"), way],
         check=True, capture_output=True, text=True, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
@@ -310,7 +324,33 @@ def test_data_reach_the_disk_before_the_name_and_the_name_before_return(path, mo
         monkeypatch.setattr(os, name, spied(name, getattr(os, name)))
     checkpoint.write(path, META, ARRAYS)
     folder_sync = ["fsync"] if os.name == "posix" else []
-    assert calls == ["link", "replace", "fsync", "replace", *folder_sync]
+    assert calls == ["fsync", "link", "replace", "replace", *folder_sync]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files not closed
+def test_interrupted_at_any_line_leaves_old_or_new(path):
+    """Ctrl-C raises between any two lines, in cleaning up too."""
+    for k in itertools.count():
+        checkpoint.write(path, {"run": 1}, {})
+        lines = itertools.count()
+
+        def interrupt(frame, event, _, lines=lines, k=k):
+            if event == "line" and next(lines) == k:
+                raise KeyboardInterrupt
+            return interrupt if frame.f_code.co_filename == checkpoint.__file__ else None
+
+        before = sys.gettrace()
+        sys.settrace(interrupt)
+        try:
+            checkpoint.write(path, {"run": 2}, {})
+            break
+        except (KeyboardInterrupt, ValueError):  # zipfile may answer with an error of its own
+            assert checkpoint.read(path)[0]["run"] in (1, 2)
+        finally:
+            sys.settrace(before)
+    gc.collect()
+    assert k > 50
+    assert sorted(os.listdir(path.parent)) == ["run.npz", "run.npz.prev"]
 
 
 def test_previous_checkpoint_is_kept(path):
@@ -328,7 +368,7 @@ def test_nothing_is_left_when_prev_already_is_the_same_file(path):
     assert checkpoint.read(f"{path}.prev")[0] == META
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs resource limits")
+@posix
 def test_disk_full_after_any_number_of_bytes_leaves_the_old(path):
     import resource
 
@@ -368,16 +408,7 @@ def test_any_failing_step_leaves_the_old_and_no_partial_file(path, monkeypatch, 
     assert content(*checkpoint.read(path)) == content(META, ARRAYS)
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_device_raises_os_error(path, monkeypatch):
-    with open("/dev/full", "wb") as device:
-        monkeypatch.setattr(checkpoint, "open", lambda *_: device, raising=False)
-        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
-            checkpoint.write(path, META, {"x": np.zeros(10**5)})
-    assert os.listdir(path.parent) == ["run.npz"]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
+@posix
 def test_folder_that_cannot_be_written_raises_os_error(path):
     user = os.geteuid()
     path.parent.chmod(0o500)
@@ -398,6 +429,180 @@ def test_folder_must_exist(tmp_path):
         checkpoint.write(tmp_path / "missing" / "run.npz", META, ARRAYS)
 
 
+# --- what is replaced ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def link(tmp_path):
+    """A relative link in one folder to a checkpoint in another."""
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    link = tmp_path / "here" / "link.npz"
+    link.symlink_to(Path("..", "there", "run.npz"))
+    return link
+
+
+def test_a_link_stays_a_link_and_its_target_is_replaced(link):
+    target = link.resolve()
+    for run in (1, 2):  # the first time there is no target
+        checkpoint.write(link, {"run": run}, {})
+        assert link.is_symlink()
+        assert not target.is_symlink()
+        assert checkpoint.read(link)[0] == checkpoint.read(target)[0] == {"run": run}
+    assert os.listdir(link.parent) == ["link.npz"]
+    assert sorted(os.listdir(target.parent)) == ["run.npz", "run.npz.prev"]
+
+
+def test_the_error_for_a_link_names_the_prev_of_its_target(link):
+    for _ in range(2):
+        checkpoint.write(link, {}, {})
+    link.write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"link\.npz': .*there.run\.npz\.prev'"):
+        checkpoint.read(link)
+
+
+@pytest.fixture
+def umask():
+    old = os.umask(0o027)
+    yield
+    os.umask(old)
+
+
+def mode(path):
+    return oct(os.stat(path).st_mode & 0o7777)
+
+
+def no_link(*_):
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@posix
+@pytest.mark.parametrize("way", ["link", "copy"])
+def test_permissions_stay_and_a_new_file_has_the_usual_ones(tmp_path, umask, monkeypatch, way):
+    if way == "copy":
+        monkeypatch.setattr(os, "link", no_link)
+    path = tmp_path / "run.npz"
+    checkpoint.write(path, META, ARRAYS)
+    assert mode(path) == oct(0o640)
+    for bits in (0o600, 0o444, 0o664):
+        path.chmod(bits)
+        checkpoint.write(path, META, ARRAYS)
+        assert mode(path) == mode(f"{path}.prev") == oct(bits)
+
+
+@posix
+def test_a_private_checkpoint_is_private_while_it_is_written(path, monkeypatch):
+    path.chmod(0o600)
+    seen, write_array = set(), checkpoint.npy.write_array
+
+    def spied(*args, **options):
+        seen.update(map(mode, path.parent.glob("*.tmp")))
+        write_array(*args, **options)
+
+    monkeypatch.setattr(checkpoint.npy, "write_array", spied)
+    checkpoint.write(path, META, ARRAYS)
+    assert seen == {oct(0o600)}
+
+
+@posix
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_no_file_is_not_replaced(tmp_path, make):
+    make(tmp_path / "run.npz")
+    (tmp_path / "link.npz").symlink_to("run.npz")
+    for name in ("run.npz", "link.npz"):
+        with pytest.raises(ValueError, match=r"path: '.*run\.npz' is a folder, pipe or device"):
+            checkpoint.write(tmp_path / name, META, ARRAYS)
+    assert sorted(os.listdir(tmp_path)) == ["link.npz", "run.npz"]
+    assert not (tmp_path / "run.npz").is_file()
+
+
+# --- several saves at a time --------------------------------------------------------------------
+
+STALE = "run.npz.0123456789abcdef.tmp"
+
+
+@posix
+def test_leftovers_of_this_very_path_are_cleared(path):
+    others = [
+        "run.npz.tmp",
+        "run.npz.mine.tmp",
+        f"{STALE}.mine",
+        "run.npz.x.0123456789abcdef.tmp",
+        "run2.npz.0123456789abcdef.tmp",
+    ]
+    for name in (STALE, f"{STALE}.prev", *others):
+        (path.parent / name).touch()
+    checkpoint.write(path, META, ARRAYS)
+    assert sorted(os.listdir(path.parent)) == sorted(["run.npz", "run.npz.prev", *others])
+
+
+@posix
+def test_leftovers_of_a_name_with_wildcards_are_cleared(tmp_path):
+    (tmp_path / STALE.replace("run", "[ab]*")).touch()
+    checkpoint.write(tmp_path / "[ab]*.npz", META, ARRAYS)
+    assert os.listdir(tmp_path) == ["[ab]*.npz"]
+
+
+def interfering(monkeypatch, owner, name, path, n_calls=1):
+    """Have another save of ``path`` happen right before one of the calls of a function."""
+    call, calls = getattr(owner, name), itertools.count(1)
+
+    def wrapper(*args, **options):
+        if next(calls) == n_calls:
+            monkeypatch.setattr(owner, name, call)
+            checkpoint.write(path, {"run": "other"}, {})
+        return call(*args, **options)
+
+    monkeypatch.setattr(owner, name, wrapper)
+
+
+@pytest.mark.parametrize(
+    ("moment", "n_calls"),
+    [("chmod", 1), ("flock", 1), ("write_array", 1), ("write_array", 3), ("fsync", 1), ("link", 1),
+     ("replace", 1), ("replace", 2), ("fsync", 2)],
+)  # fmt: skip
+def test_a_save_is_not_disturbed_by_another(path, monkeypatch, moment, n_calls):
+    if moment == "flock":  # when the new file is not locked yet
+        owner = pytest.importorskip("fcntl")
+    else:
+        owner = checkpoint.npy if moment == "write_array" else os
+    interfering(monkeypatch, owner, moment, path, n_calls)
+    checkpoint.write(path, META, ARRAYS)
+    found = [checkpoint.read(name)[0] for name in (path, f"{path}.prev")]
+    last = {"run": "other"} if (moment, n_calls) == ("fsync", 2) else META  # of the folder
+    assert found[0] == last
+    assert found[1] in (META, {"run": "other"})
+    assert sorted(os.listdir(path.parent)) == ["run.npz", "run.npz.prev"]
+
+
+def test_threads_may_save_and_read_at_once(path):
+    def work(run):
+        for _ in range(5):
+            checkpoint.write(path, {"run": run}, {"x": np.full(1000, run)})
+            meta, arrays = checkpoint.read(path)
+            assert meta["run"] == 1 or (arrays["x"] == meta["run"]).all()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert sorted(os.listdir(path.parent)) == ["run.npz", "run.npz.prev"]
+
+
+@posix
+@pytest.mark.parametrize("lack", ["of the module", "of the file system"])
+def test_without_locks_nothing_is_cleared(path, monkeypatch, lack):
+    def no_lock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    if lack == "of the module":
+        monkeypatch.setattr(checkpoint, "fcntl", None)
+    else:
+        monkeypatch.setattr(checkpoint.fcntl, "flock", no_lock)
+    (path.parent / STALE).touch()
+    checkpoint.write(path, {"run": 2}, {})
+    assert sorted(os.listdir(path.parent)) == ["run.npz", STALE, "run.npz.prev"]
+    assert checkpoint.read(path)[0] == {"run": 2}
+
+
 # --- damage -------------------------------------------------------------------------------------
 
 
@@ -408,10 +613,10 @@ def test_missing_file_is_file_not_found(tmp_path):
 
 def test_error_names_the_file_the_cause_and_prev_only_if_there_is_one(path):
     path.write_bytes(b"")
-    with pytest.raises(CheckpointError, match=r"run\.npz': it is empty.*no '\.prev'"):
+    with pytest.raises(CheckpointError, match=r"run\.npz': it is damaged.*no '\.prev'"):
         checkpoint.read(path)
     Path(f"{path}.prev").touch()
-    with pytest.raises(CheckpointError, match=r"run\.npz': it is empty.*run\.npz\.prev"):
+    with pytest.raises(CheckpointError, match=r"run\.npz': it is damaged.*run\.npz\.prev"):
         checkpoint.read(path)
 
 
@@ -466,10 +671,10 @@ def taken_apart(path):
     return json.loads(members["meta.npy"][128:]), members
 
 
-def npy(descr, shape, payload=b""):
+def npy(descr, shape, payload=b"", fortran_order=False):
     """Any .npy header, true or not, as NumPy writes it."""
     out = io.BytesIO()
-    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    header = {"descr": descr, "fortran_order": fortran_order, "shape": shape}
     np.lib.format.write_array_header_1_0(out, header)
     return out.getvalue() + payload
 
@@ -482,15 +687,13 @@ def put_together(path, envelope, members, compression=zipfile.ZIP_STORED):
             archive.writestr(name, data)
 
 
-def listing(dtype, shape, header_shape=None):
-    """Change what the file says of ``x``, consistently in both places."""
+def header(descr, shape, payload=bytes(24), **options):
+    return member("x.npy", npy(descr, shape, payload, **options))
 
-    def edit(envelope, members):
-        envelope["arrays"]["x"] = [dtype, shape]
-        true_shape = tuple(shape) if header_shape is None else header_shape
-        members["x.npy"] = npy(dtype, true_shape, members["x.npy"][128:])
 
-    return edit
+def spelled(text, length=None, version=b"\1\0"):
+    length = len(text) if length is None else length
+    return member("x.npy", b"\x93NUMPY" + version + length.to_bytes(2, "little") + text)
 
 
 def member(name, data):
@@ -504,8 +707,14 @@ def stamp(**changes):
     return lambda envelope, members: envelope.update(changes)
 
 
+def too_many(envelope, members):
+    names = [f"y{i}" for i in range(1024)]
+    envelope["arrays"] += names
+    members.update({f"{name}.npy": npy("|u1", (0,)) for name in names})
+
+
 def upwards(envelope, members):
-    envelope["arrays"]["../y"] = ["|u1", [0]]
+    envelope["arrays"].append("../y")
     members["../y.npy"] = npy("|u1", (0,))
 
 
@@ -518,52 +727,60 @@ class Evil:
         return os.mkdir, ("executed",)
 
 
+FLOATS = b"{'descr': '<f8', 'fortran_order': False, 'shape': (3,), }"
 MALICE = {
     "same bytes": (lambda envelope, members: None, None),
-    "other dtype in header": (member("x.npy", npy("<i8", (3,), bytes(24))), "not the <f8 array"),
-    "other dtype in list": (lambda e, m: e["arrays"].update(x=["<i8", [3]]), "not the <i8 array"),
-    "object dtype": (listing("|O", [3]), "dtype"),
-    "pickle": (member("x.npy", npy("|O", (3,), pickle.dumps(Evil()))), "not the <f8 array"),
-    "void dtype": (listing("|V8", [3]), "dtype"),
-    "dtype no string": (lambda e, m: e["arrays"].update(x=[["<f8"], [3]]), "damaged"),
-    "byte order": (listing(">f8", [3]), "dtype"),
-    "shape 1e12": (listing("<f8", [10**12]), "not the"),
-    "shape beyond memory": (listing("<f8", [2**62, 2**62]), "not the"),
-    "size wraps to 24": (listing("<f8", [2**61 * 8 + 3]), "shape"),
-    "size wraps in product": (listing("<f8", [2**32, 2**32, 3]), "not the"),
-    "negative twice": (listing("<f8", [-1, -3]), "shape"),
-    "shape of floats": (listing("<f8", [3.0], (3.0,)), "shape"),
-    "shape of booleans": (listing("<f8", [3, True]), "shape"),
-    "shape no list": (lambda e, m: e["arrays"].update(x=["<f8", {}]), "shape"),
-    "65 dimensions": (listing("<f8", [3] + [1] * 64), "shape"),
-    "million dimensions": (lambda e, m: e["arrays"].update(x=["<f8", [2**62] * 10**5]), "shape"),
-    "huge and empty": (listing("<f8", [0, 2**62, 2**62]), "not the"),
-    "no pair": (lambda e, m: e["arrays"].update(x=["<f8"]), "damaged"),
-    "too few data": (member("x.npy", npy("<f8", (3,), bytes(23))), "not the"),
-    "too many data": (member("x.npy", npy("<f8", (3,), bytes(25))), "not the"),
-    "header too long": (member("x.npy", b"\x93NUMPY\1\0\xff\xff" + bytes(142)), "not the"),
-    "header 4 GiB": (member("x.npy", b"\x93NUMPY\2\0\xff\xff\xff\xff" + bytes(140)), "not the"),
-    "header with code": (member("x.npy", b"\x93NUMPY\1\0\x76\0" + b"exit()".ljust(142)), "not the"),
-    "no header": (member("x.npy", b""), "not the"),
+    "same header": (spelled(FLOATS + b"\n" + np.arange(3.0).tobytes(), len(FLOATS) + 1), None),
+    "pickle": (header("|O", (3,), pickle.dumps(Evil())), "dtype"),
+    "pickle as long as it should be": (header("|O", (3,)), "dtype"),
+    "void": (header("|V8", (3,)), "dtype"),
+    "structured": (header([("a", "<f8")], (3,)), "dtype"),
+    "structured with objects": (header([("a", "|O")], (3,)), "dtype"),
+    "part of an array": (header(("<f8", (3,)), (1,)), "dtype"),
+    "text": (header("<U2", (3,)), "dtype"),
+    "dates": (header("<M8[s]", (3,)), "dtype"),
+    "half": (header("<f2", (12,)), "dtype"),
+    "complex": (header("<c8", (3,)), "dtype"),
+    "byte order": (header(">f8", (3,)), "dtype"),
+    "empty items": (header("|V0", (2**62,), b""), "dtype"),
+    "unknown dtype": (header("<f3", (3,)), "damaged"),
+    "Fortran order": (header("<f8", (3, 1), fortran_order=True), "shape"),
+    "shape 1e12": (header("<f8", (10**12,)), "not as long"),
+    "shape beyond memory": (header("<f8", (2**62, 2**62)), "not as long"),
+    "size wraps to 24": (header("<f8", (2**64 + 3,)), "not as long"),
+    "size wraps in product": (header("<f8", (2**32, 2**32, 3)), "not as long"),
+    "negative": (header("<f8", (-1,)), "shape"),
+    "negative twice": (header("<f8", (-1, -3)), "shape"),
+    "shape of floats": (header("<f8", (3.0,)), "damaged"),
+    "65 dimensions": (header("<f8", (3, *[1] * 64)), "damaged"),
+    "huge and empty": (header("<f8", (0, 2**62, 2**62), b""), "damaged"),
+    "huge digits": (header("<f8", (10**1000,)), "not as long"),
+    "too few data": (header("<f8", (3,), bytes(23)), "not as long"),
+    "too many data": (header("<f8", (3,), bytes(25)), "not as long"),
+    "header cut": (spelled(FLOATS[:9], 99), "damaged"),
+    "long header": (spelled(FLOATS + b" " * 9999), "damaged"),
+    "header with code": (spelled(b"__import__('os').mkdir('executed')"), "damaged"),
+    "header nested": (spelled(b"(" * 2000), "damaged"),
+    "header of another version": (spelled(FLOATS, version=b"\2\0"), "unknown header"),
+    "no header": (member("x.npy", b""), "damaged"),
     "boolean of 2": (member("flag.npy", npy("|b1", (2,), b"\2\0")), "booleans"),
     "member missing": (lambda e, m: m.__delitem__("x.npy"), "members"),
     "member not listed": (member("y.npy", npy("<f8", (), bytes(8))), "members"),
-    "listed only": (lambda e, m: e["arrays"].update(y=["<f8", []]), "members"),
+    "listed only": (lambda e, m: e["arrays"].append("y"), "members"),
     "other order": (lambda e, m: m.update({"x.npy": m.pop("x.npy")}), "members"),
-    "no arrays listed": (stamp(arrays={}), "members"),
-    "arrays no dict": (stamp(arrays=["x", "flag", "seed"]), "damaged"),
+    "no arrays listed": (stamp(arrays=[]), "members"),
+    "arrays no list": (stamp(arrays={"x": 0, "flag": 0, "seed": 0}), "members"),
+    "too many members": (too_many, "members"),
     "path upwards": (upwards, "members"),
     "another format": (stamp(format="safetensors"), "no blackbox_es checkpoint"),
     "no format": (lambda e, m: e.pop("format"), "no blackbox_es checkpoint"),
-    "version from the future": (stamp(version=2, package="9.7", arrays=[]), "blackbox-es '9.7'"),
+    "version from the future": (stamp(version=2, arrays=0), "version 2, .* newer blackbox-es"),
     "version zero": (stamp(version=0), "meta"),
     "version a word": (stamp(version="new"), "damaged"),
-    "key too many": (stamp(comment=""), "meta"),
-    "key missing": (lambda e, m: e.pop("numpy"), "meta"),
+    "key missing": (lambda e, m: e.pop("arrays"), "damaged"),
     "meta no dict": (stamp(meta=[["run", 1]]), "meta"),
     "meta NaN": (stamp(meta={"run": float("nan")}), "damaged"),
-    "meta infinite": (text(lambda t: t.replace(b"0.1", b"1e999")), "damaged"),
-    "key twice": (text(lambda t: t.replace(b'"run"', b'"run": 0, "run"')), "meta"),
+    "meta infinite": (text(lambda t: t.replace(b"0.1", b"-Infinity")), "damaged"),
     "nested JSON": (text(lambda t: b"[" * 10**6), "damaged"),
     "nested meta": (text(lambda t: t.replace(b"0.1", b"[" * 10**5 + b"]" * 10**5)), "damaged"),
     "number of a million digits": (text(lambda t: t.replace(b"0.1", b"1" * 10**6)), "damaged"),
@@ -571,7 +788,7 @@ MALICE = {
     "JSON of one number": (text(lambda t: b"1"), "no blackbox_es checkpoint"),
     "JSON empty": (text(lambda t: b""), "damaged"),
     "not UTF-8": (text(lambda t: t.replace(b"run", b"\xff")), "damaged"),
-    "meta too long": (text(lambda t: t + b" " * 2**22), "longer"),
+    "meta too long": (text(lambda t: t + b" " * 2**23), "no blackbox_es checkpoint"),
 }  # fmt: skip
 
 
@@ -603,7 +820,7 @@ def test_compressed_members_are_refused(path, method):
 
 
 @pytest.mark.parametrize(
-    ("n", "cause"), [(1, "members"), (99, "overlap"), (2000, "no blackbox_es")]
+    ("n", "cause"), [(1, "members"), (99, "overlap"), (2000, "members|overlap")]
 )
 def test_a_member_given_more_than_once_is_refused(path, n, cause):
     with zipfile.ZipFile(path, "a") as archive:
@@ -615,8 +832,11 @@ def test_a_member_given_more_than_once_is_refused(path, n, cause):
 
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
 def test_a_second_member_of_the_same_name_is_refused(path):
+    envelope, members = taken_apart(path)
+    envelope["arrays"].append("x")
+    put_together(path, envelope, members)
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("x.npy", npy("<f8", (3,), bytes(24)))
+        archive.writestr("x.npy", members["x.npy"])
     with pytest.raises(CheckpointError, match="members"):
         checkpoint.read(path)
 
@@ -641,25 +861,34 @@ def test_a_forged_file_takes_no_more_memory_than_its_size_warrants(path, case):
     assert peak < 1e6 + 25 * path.stat().st_size
 
 
-plausible = st.one_of(
-    json_values, st.sampled_from(sorted(checkpoint._DTYPES)), st.just([3]), st.just(["<f8", [3]])
+def test_members_longer_than_the_file_are_refused_before_anything_is_allocated(path):
+    with zipfile.ZipFile(path, "a") as archive:
+        last = archive.filelist[-1]
+        archive.writestr("y.npy", npy("|u1", (2**40,)))
+        last = archive.getinfo("y.npy")
+        last.file_size = last.compress_size = 2**40 + 128
+    with pytest.raises(CheckpointError, match="end beyond"):
+        checkpoint.read(path)
+
+
+descrs = st.sampled_from(sorted(checkpoint._DTYPES)) | st.from_regex(
+    r"[<>|=]?[a-zA-Z?][0-9]?", fullmatch=True
 )
+shapes = st.lists(st.integers(-1, 5) | st.sampled_from([3, 8, 24, 2**61 + 3]), max_size=3)
 
 
-@given(data=st.data())
+@given(descr=descrs, shape=shapes.map(tuple), order=st.booleans(), n=st.integers(0, 64))
 @settings(deadline=None, max_examples=150)
-def test_any_change_of_the_listing_is_refused(folder, data):
-    path = folder / "listing.npz"
+def test_what_a_forged_header_says_is_refused_or_what_numpy_reads(folder, descr, shape, order, n):
+    path = folder / "header.npz"
     checkpoint.write(path, META, ARRAYS)
     envelope, members = taken_apart(path)
-    before = json.dumps(envelope["arrays"])
-    listed = envelope["arrays"]
-    spots = [(envelope, "arrays"), (listed, "x"), (listed, "y"), (listed["x"], 0), (listed["x"], 1)]
-    spot, key = data.draw(st.sampled_from(spots))
-    spot[key] = data.draw(plausible)
+    members["x.npy"] = npy(descr, shape, bytes(n), order)
+    path.unlink()
     put_together(path, envelope, members)
-    if json.dumps(envelope["arrays"]) == before:
-        assert content(*checkpoint.read(path)) == content(META, ARRAYS)
-    else:
-        with pytest.raises(CheckpointError):
-            checkpoint.read(path)
+    try:
+        found = checkpoint.read(path)[1]
+    except CheckpointError:
+        return
+    with np.load(path, allow_pickle=False) as loaded:
+        assert content({}, found) == content({}, {name: loaded[name] for name in ARRAYS})

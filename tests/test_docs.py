@@ -24,9 +24,9 @@ import blackbox_es
 from blackbox_es.shaping import SHAPINGS
 from blackbox_es.strategies import STRATEGIES
 from blackbox_es.strategy import STOP_REASONS
-from blackbox_es.testing.estimator_laws import ESTIMATOR_CHECKS
+from blackbox_es.testing.gradient_laws import GRADIENT_CHECKS
 from blackbox_es.testing.objectives import OBJECTIVE_CHECKS
-from blackbox_es.testing.optimizer_laws import OPTIMIZER_CHECKS
+from blackbox_es.testing.search_laws import SEARCH_CHECKS
 from blackbox_es.testing.surrogates import SURROGATE_CHECKS
 
 ROOT = Path(__file__).parents[1]
@@ -194,6 +194,12 @@ def test_strategies_are_documented(strategy):
     assert strategy.__name__ in PAGES["docs/changelog.md"]
 
 
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_the_guide_says_when_to_use_each_strategy(name):
+    """The table of strategies has a row for each of the registry."""
+    assert f"\n| `{name}` | `{STRATEGIES[name].__name__}` | " in GUIDE
+
+
 def test_the_rooms_are_those_of_the_tests():
     """The contributing page shows the rooms that test_architecture enforces, row by row."""
     table = re.findall(r"^\| *\d+ *\| *(.*?) *\|", PAGES["docs/contributing.md"], flags=re.M)
@@ -216,7 +222,7 @@ def test_blocks_can_be_pasted(page):
 
 
 @pytest.mark.parametrize(
-    "check", [*OBJECTIVE_CHECKS, *SURROGATE_CHECKS, *ESTIMATOR_CHECKS, *OPTIMIZER_CHECKS]
+    "check", [*OBJECTIVE_CHECKS, *SURROGATE_CHECKS, *GRADIENT_CHECKS, *SEARCH_CHECKS]
 )
 def test_checks_are_documented(check):
     """The page on testing lists every check with its law."""

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blackbox_es import _jit, estimate_gradient, shaping
-from blackbox_es.generation import Generation
+from blackbox_es.generation import Generation, Told
 from blackbox_es.samplers import Guided, Isotropic, LowRank, orthonormal_rows, unit_guide
 from blackbox_es.testing import check_gradient_estimator
 
@@ -53,17 +53,17 @@ class Design:
 
 
 def orthonormal_design(n_pairs, sigma, covariance, seed):
-    """P directions with ``sum_p d_p d_p^T / P = sigma^2 covariance``, exactly."""
-    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(n_pairs, len(covariance))))
+    """P directions with ``sum_p d_p d_p^T / P = n sigma^2 covariance``, exactly."""
+    n = len(covariance)
+    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(n_pairs, n)))
     values, vectors = np.linalg.eigh(covariance)
-    return Design(sigma * np.sqrt(n_pairs) * q * np.sqrt(np.abs(values)) @ vectors.T, sigma)
+    return Design(sigma * np.sqrt(n * n_pairs) * q * np.sqrt(np.abs(values)) @ vectors.T, sigma)
 
 
 def estimate(f, generation, beta=2.0, shape=shaping.raw):
     """What the package computes from the values of f."""
     values = np.array([f(x) for x in generation.points()]).reshape(2, -1)
-    weights = shaping.weights(shape, values)
-    return generation.gradient(weights, beta, generation.n_pairs)
+    return Told(generation, shape(values), generation.n_pairs).gradient(beta)
 
 
 def generation_at(x, sampler, n_pairs=5, seed=1, index=2):
@@ -158,7 +158,7 @@ def law_expectation(estimate, *, n=9, k=2, extra_pairs=4, sigma=0.3, alpha=0.4, 
     """``beta Sigma grad f`` for linear f, and for quadratic f whatever its curvature."""
     rng = np.random.default_rng(seed)
     rows = np.linalg.qr(rng.normal(size=(n, k)))[0].T
-    covariance = reference.covariance(n, 1.0, alpha, rows)
+    covariance = reference.shape(alpha, rows)
     sampler = orthonormal_design(n + extra_pairs, sigma, covariance, seed)
     x, slope, curvature = rng.normal(size=n), rng.normal(size=n), rng.normal(size=(n, n))
     generation = generation_at(x, sampler, n + extra_pairs)
@@ -166,7 +166,7 @@ def law_expectation(estimate, *, n=9, k=2, extra_pairs=4, sigma=0.3, alpha=0.4, 
         found = estimate(lambda y, h=h: 3.0 + slope @ y + y @ h @ y / 2, generation, beta)
         expected = beta * covariance @ (slope + h @ x)
         terms = max(3 + np.abs(slope) @ y + y @ np.abs(h) @ y for y in np.abs(generation.points()))
-        rounding = 2 * n * EPS * terms * beta / sigma**2 * np.abs(sampler.matrix).mean(axis=0).max()
+        rounding = 2 * EPS * terms * beta / sigma**2 * np.abs(sampler.matrix).mean(axis=0).max()
         np.testing.assert_allclose(found, expected, rtol=0, atol=rounding)
 
 
@@ -199,8 +199,8 @@ def test_estimate_equals_the_reference():
 
 def one_sided(f, generation, beta):
     at_center = f(generation.center)
-    weights = [2 * (f(x) - at_center) for x in generation.pairs(0, generation.n_pairs)[0]]
-    return generation.gradient(np.array(weights), beta, generation.n_pairs)
+    plus = np.array([2 * (f(x) - at_center) for x in generation.pairs(0, generation.n_pairs)[0]])
+    return Told(generation, np.stack([plus, 0 * plus]), generation.n_pairs).gradient(beta)
 
 
 WRONG_ESTIMATES = {

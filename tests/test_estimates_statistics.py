@@ -1,7 +1,8 @@
 """Mean and variance of the estimate with its real noise, at known error rates.
 
-With ``c`` fixed and ``s = c @ d`` normal of variance ``tau^2 = sigma^2 c' Sigma c``, Stein's lemma
-gives ``E[d h(s)] = sigma^2 Sigma c E[h'(s)]``, hence closed forms for functions of ``c @ x``.
+With ``c`` fixed and ``s = c @ d`` normal of variance ``tau^2 = n sigma^2 c' Sigma c``, Stein's
+lemma gives ``E[d h(s)] = n sigma^2 Sigma c E[h'(s)]``, hence closed forms for functions of
+``c @ x``.
 """
 
 import math
@@ -11,14 +12,14 @@ import pytest
 import reference
 
 from blackbox_es import _jit
-from blackbox_es.diagnostics import mean_squared_error
-from blackbox_es.generation import Generation
+from blackbox_es.generation import Generation, Told
 from blackbox_es.samplers import Guided, Isotropic
 from blackbox_es.testing.statistics import assert_mean
+from blackbox_es.theory import mean_squared_error
 
 pytestmark = pytest.mark.skipif(_jit.DISABLED, reason="too slow in pure Python")
 
-N, SIGMA, BETA = 6, 0.5, 1.5
+N, SIGMA, BETA = 6, 0.5 / math.sqrt(6), 1.5
 X = np.array([0.3, -0.2, 0.1, 0.4, -0.5, 0.2])
 C = np.array([1.0, -0.5, 2.0, 0.3, 0.7, -1.2])
 ROWS = np.linalg.qr(np.vander(np.linspace(-1, 1, N), 2))[0].T.copy()
@@ -34,18 +35,19 @@ def estimates(f, n_pairs, count, alpha):
 
 def estimate(f, generation, other=None):
     plus, minus = f(generation.points()).reshape(2, -1)
-    return (other or generation).gradient(plus - minus, BETA, generation.n_pairs)
+    told = Told(other or generation, np.array([plus, minus]), generation.n_pairs)
+    return told.gradient(BETA)
 
 
 def law_mean(estimates, f, factor, alpha):
     """``E[g] = beta Sigma c factor``. Finds errors of 9 % of the length in any coordinate."""
     g = estimates(f, 256, 1024, alpha)
-    expected = BETA * reference.covariance(N, 1.0, alpha, ROWS) @ C * factor
+    expected = BETA * reference.shape(alpha, ROWS) @ C * factor
     assert_mean(g.T, expected, detects=0.09 * np.linalg.norm(expected))
 
 
 def tau2(alpha):
-    return C @ reference.covariance(N, SIGMA, alpha, ROWS) @ C
+    return C @ reference.covariance(SIGMA, alpha, ROWS) @ C
 
 
 def law_cubic(estimates, alpha=0.4):
@@ -81,7 +83,7 @@ def law_bias_and_variance(estimates, alpha=0.4, n_pairs=16):
     bias2 = (BETA * s0 - 1) ** 2 * (1 - r) + (BETA * s1 - 1) ** 2 * r
     mse = mean_squared_error(alpha, BETA, r, n=N, k=k, n_pairs=n_pairs)
     assert math.isclose(mse, bias2 + variance, rel_tol=1e-12)
-    expected = BETA * reference.covariance(N, 1.0, alpha, ROWS) @ C
+    expected = BETA * reference.shape(alpha, ROWS) @ C
     for center, value in [(expected, variance), (C, mse)]:
         error2 = ((g - center) ** 2).sum(axis=1) / length2
         assert_mean(error2, value, detects=0.25 * value)

@@ -7,6 +7,7 @@ from problems import bits
 from sklearn.metrics import log_loss, mean_squared_error
 
 from blackbox_es import ESMLPClassifier, ESMLPRegressor
+from blackbox_es.neural.data import Data
 
 # -- sample weights ------------------------------------------------------------------------------
 
@@ -153,7 +154,7 @@ def test_the_guide_is_the_gradient_of_the_log_loss(loss):
     model = ESMLPClassifier(**QUICK | options | {"max_iter": 1}, optimizer="sgd", loss=loss)
     network, theta = initial(model.fit(X, Y))
     moved = vector(model) - theta
-    gradient = network.gradient(theta, X, Y, None, "log_loss")[1]
+    gradient = network.gradient(theta, Data(X, Y), "log_loss")[1]
     cosine = moved @ gradient / np.linalg.norm(moved) / np.linalg.norm(gradient)
     assert cosine == pytest.approx(-1, abs=1e-9)
 

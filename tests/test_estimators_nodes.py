@@ -12,10 +12,12 @@ from test_nodes import moved_outputs, needs_numba, signs_of
 
 from blackbox_es import SGD, ESMLPClassifier, ESMLPRegressor
 from blackbox_es._threads import Threads
-from blackbox_es.generation import Generation
+from blackbox_es.neural.activations import ACTIVATIONS
+from blackbox_es.neural.data import Data
 from blackbox_es.neural.examples import Examples
-from blackbox_es.neural.network import ACTIVATIONS, LOSSES, Network
-from blackbox_es.neural.nodes import ActivationNoise, ActivationObjective, generation_losses
+from blackbox_es.neural.losses import LOSSES
+from blackbox_es.neural.network import Network
+from blackbox_es.neural.nodes import ActivationNoise, ActivationObjective
 
 NODES = QUICK | {"perturb": "activations"}
 LEARN = LEARN | {"perturb": "activations", "n_pairs": 8, "learning_rate_init": 0.03}
@@ -140,15 +142,14 @@ def test_is_descent_along_the_estimates(cls, batch_size, weight):
     examples = Examples(len(X), size, weight, first=0)
     for index in range(25):
         rows, w = examples.pool((0, index))
-        noise = ActivationNoise(network, x, X[rows], 16, 0.2)
-        generation = Generation(x, noise, 0, index, 16 * size)
-        plus, minus = generation_losses(generation, loss_of(model), y[rows], w)
+        noise, key = ActivationNoise(network, x, X[rows], 16, 0.2), (0, index)
+        plus, minus = noise.losses(key, loss_of(model), y[rows], w)
         if batch_size:
-            pure, pure_minus = generation_losses(generation, loss_of(model), y[rows], None)
+            pure, pure_minus = noise.losses(key, loss_of(model), y[rows])
             squares = np.square((pure - pure_minus).reshape(size, 16)).sum(axis=1)
             examples.learn(rows, squares / 0.2**2)
         assert model.loss_curve_[index] == pytest.approx(np.mean([plus, minus]), rel=1e-9)
-        x = x - 0.1 * generation.gradient(plus - minus, 1.0, 16 * size)
+        x = x - 0.1 * noise.gradient(key, plus - minus)
     np.testing.assert_allclose(vector(model), x, rtol=1e-7, atol=1e-10)
 
 
@@ -162,7 +163,7 @@ def test_a_step_is_that_of_backpropagation(cls, weight, activation):
     model = cls(**options, activation=activation, learning_rate_init=1.0).fit(X, Y, weight)
     network, theta = initial(model)
     step = theta - vector(model)
-    gradient = network.gradient(theta, X, targets_of(model), weight, loss_of(model))[1]
+    gradient = network.gradient(theta, Data(X, targets_of(model), weight), loss_of(model))[1]
     assert np.linalg.norm(step - gradient) < 0.05 * np.linalg.norm(gradient)
 
 
@@ -257,13 +258,13 @@ def test_partial_fits_of_any_size(cls):
 @both
 def test_partial_fit_sees_every_example_once(cls, monkeypatch):
     """In every call: what is drawn by importance begins with the second epoch of a fit."""
-    seen, evaluate = [], ActivationObjective.evaluate_generation
+    seen, losses = [], ActivationObjective.losses
 
-    def recorded(self, generation):
-        seen.extend(self.examples.pool(generation.key).rows)
-        return evaluate(self, generation)
+    def recorded(self, noise, key):
+        seen.extend(self.examples.pool(key).rows)
+        return losses(self, noise, key)
 
-    monkeypatch.setattr(ActivationObjective, "evaluate_generation", recorded)
+    monkeypatch.setattr(ActivationObjective, "losses", recorded)
     model = cls(**NODES | {"batch_size": 16})
     for n in (48, 144, 32, 64):
         seen.clear()
@@ -385,16 +386,16 @@ def test_scores_are_root_mean_squared_differences(loss, weight):
     """In units of sigma and without the weights of a pool; that of the user comes in once."""
     network = Network((4, 5, 3), "tanh")
     y = Y if loss == "log_loss" else RNG.normal(size=(len(X), 3))
-    objective = ActivationObjective(network, loss, X, y, weight, batch_size=30, n_pairs=4)
+    objective = ActivationObjective(network, loss, Data(X, y, weight), batch_size=30, n_pairs=4)
     theta, expected = network.initial(np.random.default_rng(0)), np.full(len(X), np.nan)
     for index in range(8):  # five without importance, three with it
-        noise = objective.noise(theta, 0.1 * (index + 1), (3, index))
-        generation = Generation(theta, noise, 3, index, 120)
-        pool = objective.examples.pool(generation.key)
-        losses = objective.evaluate_generation(generation)
+        key = 3, index
+        noise = objective.noise(theta, 0.1 * (index + 1), key)
+        pool = objective.examples.pool(key)
+        losses = objective.losses(noise, key)
         w = np.ones(30) if pool.weight is None else pool.weight
         differences = np.empty((30, 4))
-        for p, xi in enumerate(signs_of(noise.words(generation.key), network.n_units, 30)):
+        for p, xi in enumerate(signs_of(noise.words(key), network.n_units, 30)):
             plus, minus = (
                 LOSSES[loss].values(
                     moved_outputs(network, theta, sign * noise.sigma * xi, X[pool.rows]),
@@ -416,11 +417,10 @@ def test_scores_are_root_mean_squared_differences(loss, weight):
 def test_full_batches_teach_nothing():
     """Where all examples are seen there is nothing to draw."""
     network = Network((4, 3), "tanh")
-    objective = ActivationObjective(network, "log_loss", X, Y, None, batch_size=150, n_pairs=2)
+    objective = ActivationObjective(network, "log_loss", Data(X, Y), batch_size=150, n_pairs=2)
     theta = network.initial(np.random.default_rng(0))
     for index in range(3):
-        noise = objective.noise(theta, 0.1, (0, index))
-        objective.evaluate_generation(Generation(theta, noise, 0, index, 300))
+        objective.losses(objective.noise(theta, 0.1, (0, index)), (0, index))
     assert objective.examples.pool((0, 3)).weight is None
 
 
@@ -431,10 +431,9 @@ def test_any_number_of_threads_teaches_the_same():
     for n in (1, 2, 3):
         with Threads(n) as threads:
             options = {"batch_size": 300, "n_pairs": 2, "threads": threads}
-            objective = ActivationObjective(network, "log_loss", MANY, LABELS, None, **options)
+            objective = ActivationObjective(network, "log_loss", Data(MANY, LABELS), **options)
             for index in range(3):
-                noise = objective.noise(theta, 0.1, (0, index))
-                objective.evaluate_generation(Generation(theta, noise, 0, index, 600))
+                objective.losses(objective.noise(theta, 0.1, (0, index)), (0, index))
             pools.append(objective.examples.pool((0, 3)))
     assert pools[0].weight is not None
     assert len({str(bits(list(pool))) for pool in pools}) == 1

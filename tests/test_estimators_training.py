@@ -1,5 +1,7 @@
 """How the estimators train: path, budgets, rates and penalty, exactly where that can be said."""
 
+import warnings
+
 import numpy as np
 import pytest
 from flowers import LEARN, QUICK, X, Y, batches, both, fit, initial, vector
@@ -16,8 +18,10 @@ from blackbox_es import (
     LowRank,
     VanillaES,
 )
+from blackbox_es.neural.data import Data
+from blackbox_es.neural.descent import ActivationDescent, WeightDescent
 from blackbox_es.neural.objective import NetworkObjective
-from blackbox_es.neural.penalty import Penalized
+from blackbox_es.neural.penalty import penalized
 
 # -- the whole path ------------------------------------------------------------------------------
 
@@ -28,13 +32,13 @@ def test_is_the_strategy_on_the_network(batch_size):
     options = {"batch_size": batch_size, "alpha": 0.0, "learning_rate": "constant"}
     model = ESMLPClassifier(**QUICK | options, optimizer="sgd", sigma=0.1).fit(X, Y)
     network, theta = initial(model)
-    n = network.n_parameters
     es = VanillaES(
-        sigma=0.1 * np.sqrt(n), beta=float(n), n_pairs=16, max_iter=3, random_state=0,
+        sigma=0.1, beta=float(theta.size), n_pairs=16, max_iter=3, random_state=0,
         sampler=LowRank(network.shapes), optimizer="sgd", learning_rate=0.01,
     )  # fmt: skip
     size = batch_size or len(X)
-    es.fit(NetworkObjective(network, "log_loss", X, Y, None, batch_size=size, n_pairs=16), theta)
+    objective = NetworkObjective(network, "log_loss", Data(X, Y), batch_size=size, n_pairs=16)
+    es.fit(objective, theta)
     assert bits(vector(model)) == bits(np.array(es.x_))
 
 
@@ -153,18 +157,22 @@ def test_partial_fit_has_no_end():
         assert model.partial_fit(X, Y).n_iter_ == n_iter
 
 
-def test_n_pairs_changed_between_partial_fits():
-    """Changed parameters never mix with the old: what is counted is what was evaluated."""
-    calls = []
-
-    def loss(y, p):
-        calls.append(0)
-        return float(np.square(y - p).mean())
-
-    model = ESMLPRegressor(**QUICK | {"loss": loss})
-    for n_pairs in (16, 8, 32):
-        model.set_params(n_pairs=n_pairs).partial_fit(X, Y)
-        assert model.n_evaluations_ == len(calls)
+@both
+@pytest.mark.parametrize("guide", [None, "previous"])
+def test_parameters_changed_between_partial_fits(cls, guide):
+    """What moves the weights stays what it was at first: pairs, sigma and what is perturbed."""
+    first = {"classes": [0, 1, 2]} if cls is ESMLPClassifier else {}
+    same, changed = (cls(**QUICK, guide=guide).partial_fit(X, Y, **first) for _ in range(2))
+    for n_pairs in (8, 32):
+        same.partial_fit(X, Y)
+        changed.set_params(n_pairs=n_pairs, sigma=3.0).partial_fit(X, Y)
+    assert bits(vector(changed)) == bits(vector(same))
+    assert changed.n_evaluations_ == same.n_evaluations_ == 3 * 2 * 16
+    if guide is None:
+        other = {"perturb": "activations"}
+        assert bits(vector(changed.set_params(**other).partial_fit(X, Y))) == bits(
+            vector(same.partial_fit(X, Y))
+        )
 
 
 def test_early_stopping_is_not_for_partial_fit():
@@ -213,6 +221,22 @@ def test_a_flat_loss_ends_the_search():
     """Where all points are the same for many generations there is nothing to learn."""
     model = ESMLPClassifier(**QUICK | {"max_iter": 1000, "loss": lambda y, p: 1.0}).fit(X, Y)
     assert model.n_iter_ < 100
+
+
+def test_a_loss_of_minus_infinity_ends_the_search():
+    """There is nothing better; the mean of the finite losses is still told."""
+    calls = []
+
+    def loss(y, p):
+        calls.append(0)
+        return -np.inf if len(calls) > 40 else 1.0 + float(np.square(y - p.T).mean())
+
+    model = ESMLPClassifier(**QUICK | {"max_iter": 1000, "loss": loss}).fit(X, Y)
+    assert model.n_iter_ == 2
+    assert 1.0 < model.best_loss_ < np.inf
+    nothing = ESMLPClassifier(**QUICK, loss=lambda y, p: -np.inf).fit(X, Y)
+    assert (nothing.n_iter_, nothing.best_loss_) == (1, np.inf)
+    assert bits(vector(nothing)) == bits(initial(nothing)[1])
 
 
 def test_max_time():
@@ -285,13 +309,13 @@ def test_penalized_optimizer():
     """It steps as the optimizer does with ``penalty x`` added to the gradient."""
     rng = np.random.default_rng(0)
     x, penalty = rng.normal(size=5), np.arange(5.0)
-    plain, penalized = SGD(momentum=0.9), Penalized(SGD(momentum=0.9), penalty)
-    y, states = x, [plain.init(x), penalized.init(x)]
+    plain, both_at_once = SGD(momentum=0.9), penalized(SGD(momentum=0.9), penalty)
+    y, states = x, [plain.init(x), both_at_once.init(x)]
     for gradient in rng.normal(size=(3, 5)):
         x, states[0] = plain.step(x, gradient + penalty * x, states[0], 0.1)
-        y, states[1] = penalized.step(y, gradient, states[1], 0.1)
+        y, states[1] = both_at_once.step(y, gradient, states[1], 0.1)
     assert bits(x) == bits(y)
-    assert Penalized(SGD(0.3), penalty).learning_rate == 0.3
+    assert penalized(SGD(0.3), penalty).learning_rate == 0.3
 
 
 def test_penalty_shrinks():
@@ -303,12 +327,154 @@ def test_penalty_shrinks():
     assert sizes[0] > 2 * sizes[1] > 4 * sizes[2]
 
 
+# -- what fails ----------------------------------------------------------------------------------
+
+
+def fitted(model):
+    """All fitted attributes of a model as bits."""
+    return {name: bits(value) for name, value in vars(model).items() if name.endswith("_")}
+
+
+def failing_after(n_calls, error):
+    """A loss that raises in the call after so many."""
+    calls = []
+
+    def loss(y, p):
+        calls.append(0)
+        if len(calls) > n_calls:
+            raise error
+        return float(np.square(y - p.T).mean())
+
+    return loss
+
+
 @both
-@pytest.mark.parametrize("bad", [{"sigma": -1.0}, {"hidden_layer_sizes": (5,)}], ids=str)
-def test_a_fit_that_is_refused_leaves_the_model(cls, bad):
-    """After a warm start with a bad parameter the model predicts as before."""
-    model = cls(**QUICK | {"warm_start": True}).fit(X, Y)
-    before = model.predict(X)
-    with pytest.raises(ValueError, match=next(iter(bad))):
-        model.set_params(**bad).fit(X, Y)
-    np.testing.assert_array_equal(model.predict(X), before)
+@pytest.mark.parametrize("warm_start", [False, True])
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        ({"sigma": -1.0}, ValueError),
+        ({"sigma": lambda t: 0.0}, ValueError),
+        ({"shaping": "none"}, ValueError),
+        ({"shaping": lambda values: values[0]}, ValueError),
+        ({"optimizer": SGD(momentum=2.0)}, ValueError),
+        ({"activation": "none", "hidden_layer_sizes": (7,)}, ValueError),
+        ({"hidden_layer_sizes": (7,), "loss": failing_after(0, KeyboardInterrupt)}, BaseException),
+    ],
+    ids=lambda bad: next(iter(bad)) if isinstance(bad, dict) else "",
+)
+def test_a_fit_without_a_generation_leaves_the_model(cls, warm_start, bad, error):
+    """Refused, or ended in its first generation, also with other data: all is as before."""
+    model = cls(**QUICK | {"warm_start": warm_start}).fit(X, Y)
+    before, predicted = fitted(model), model.predict(X)
+    x, y = (X, Y) if warm_start else (X[:, :2], Y % 2)
+    with pytest.raises(error):
+        model.set_params(**bad).fit(x, y)
+    assert fitted(model) == before
+    np.testing.assert_array_equal(model.predict(X), predicted)
+    with pytest.raises(error):
+        cls(**QUICK).set_params(**bad).fit(X, Y).predict(X)
+
+
+@both
+def test_data_that_are_refused_leave_the_model(cls):
+    """Though classes and features have been looked at by then."""
+    model = cls(**QUICK).fit(X, Y)
+    before = fitted(model)
+    for x, y in ((X[:, :2], np.full(len(X), np.nan)), (X[:, :2], Y[:-1]), (X[:0, :2], Y[:0])):
+        with pytest.raises(ValueError):  # noqa: PT011 (scikit-learn's own messages)
+            model.fit(x, y)
+        assert fitted(model) == before
+    if cls is ESMLPClassifier:
+        with pytest.raises(ValueError, match="one class"):
+            model.fit(X[:, :2], np.full(len(X), 7))
+        assert fitted(model) == before
+
+
+@both
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+@pytest.mark.parametrize("n_whole", [1, 2])
+def test_an_interrupted_fit_is_that_of_the_finished_generations(cls, error, n_whole):
+    """Bit for bit: weights, counts, loss curve; it predicts, and goes on by partial_fit."""
+    options = QUICK | {"learning_rate": "constant"}
+    loss = failing_after(10**9, error)
+    expected = cls(**options | {"max_iter": n_whole, "loss": loss}).fit(X, Y)
+    model = cls(**options | {"hidden_layer_sizes": (7,)}).fit(X[:, :2], Y)
+    model.set_params(**options, loss=failing_after(32 * n_whole + 5, error))
+    with pytest.raises(error):
+        model.fit(X, Y)
+    assert model.n_iter_ == len(model.loss_curve_) == n_whole
+    assert {**fitted(model), "best_loss_": 0} == {**fitted(expected), "best_loss_": 0}
+    np.testing.assert_array_equal(model.predict(X), expected.predict(X))
+    continued = [m.set_params(loss=loss).partial_fit(X, Y) for m in (model, expected)]
+    assert bits(vector(continued[0])) == bits(vector(continued[1]))
+
+
+@both
+@pytest.mark.parametrize("n_whole", [0, 1])
+def test_an_interrupted_partial_fit_goes_on(cls, n_whole):
+    """From the last finished generation; one that was cut short has not happened."""
+    first = {"classes": [0, 1, 2]} if cls is ESMLPClassifier else {}
+    loss = failing_after(10**9, KeyboardInterrupt)
+    options = QUICK | {"batch_size": 150, "loss": loss}
+    model, expected = (cls(**options).partial_fit(X, Y, **first) for _ in range(2))
+    for _ in range(n_whole):
+        model.partial_fit(X, Y)
+        expected.partial_fit(X, Y)
+    before = fitted(model)
+    model.set_params(loss=failing_after(5, KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        model.partial_fit(X, Y)
+    assert fitted(model) == before
+    model.set_params(loss=loss).partial_fit(X, Y)
+    assert fitted(model) == fitted(expected.partial_fit(X, Y))
+
+
+def test_an_interrupted_fit_keeps_the_best_weights():
+    """With early_stopping those of the best score so far, of which the score is told."""
+    options = QUICK | {"max_iter": 60, "early_stopping": True}
+    model = ESMLPClassifier(**options, loss=failing_after(32 * 45, KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y)
+    assert (model.n_iter_, len(model.validation_scores_)) == (45, 4)
+    _, held_X, _, held_y = train_test_split(X, Y, test_size=0.1, random_state=0, stratify=Y)
+    assert model.score(held_X, held_y) == model.best_validation_score_
+
+
+@pytest.mark.parametrize("perturb", ["weights", "activations"])
+def test_failed_losses_are_warned_of_once(perturb, monkeypatch):
+    """With their number, at the end of a fit that had some; none is no reason for a warning."""
+    failed, descent = [2, 0, 3], WeightDescent if perturb == "weights" else ActivationDescent
+    whole = descent.step
+
+    def some_fail(self, *args):
+        return whole(self, *args)._replace(n_failed=failed[(self.state.t - 1) % 3])
+
+    model = ESMLPClassifier(**QUICK, perturb=perturb)
+    with monkeypatch.context() as patch, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        patch.setattr(descent, "step", some_fail)
+        model.fit(X, Y)
+        for _ in range(3):
+            model.partial_fit(X, Y)
+    assert [str(w.message) for w in caught] == [
+        f"{n} losses were NaN or infinite: their pairs were left out" for n in (5, 2, 3)
+    ]
+    assert {w.filename for w in caught} == {__file__}
+    model.fit(X, Y)
+
+
+def test_a_loss_that_is_nan_is_left_out():
+    """A function that fails now and then costs the pairs it fails for, no more."""
+    calls = []
+
+    def loss(y, p):
+        calls.append(0)
+        return np.nan if len(calls) in (5, 40) else float(np.square(y - p.T).mean())
+
+    model = ESMLPClassifier(**QUICK, loss=loss)
+    with pytest.warns(RuntimeWarning, match="2 losses were NaN or infinite"):
+        model.fit(X, Y)
+    assert model.n_iter_ == 3
+    assert np.isfinite(vector(model)).all()
+    assert np.isfinite(model.loss_curve_).all()

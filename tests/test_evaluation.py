@@ -1,5 +1,6 @@
 """Evaluation: what an objective may return, raise and do, and what becomes of it."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import joblib
@@ -8,6 +9,10 @@ import pandas as pd
 import pytest
 from problems import X0, bits, bowl, fit, make, snapshot, state, step, vanilla
 
+from blackbox_es import evaluation
+from blackbox_es.evaluation import Evaluator, SurrogateCall, _seed
+from blackbox_es.generation import Generation
+from blackbox_es.samplers import Isotropic
 from blackbox_es.strategies import STRATEGIES
 
 every = pytest.mark.parametrize("name", STRATEGIES)
@@ -36,6 +41,8 @@ NO_NUMBERS = {
     "complex array": (np.array([1j]), TypeError, "real numbers"),
     "object": (Fraction(1, 2), TypeError, "real numbers"),
     "time": (np.timedelta64(1, "s"), TypeError, "real numbers"),
+    "NA": (pd.NA, TypeError, "real numbers"),
+    "too large": (10**400, ValueError, "too large for a float"),
     "two": (np.ones(2), ValueError, r"shape \(2,\): expected one number"),
     "none at all": ([], ValueError, r"shape \(0,\): expected one number"),
 }
@@ -126,6 +133,23 @@ def test_vectors_of_the_wrong_kind(values, error, message):
         assert snapshot(es) == before
 
 
+@pytest.mark.parametrize("vectorized", [False, True])
+def test_masked_values_are_failed_evaluations(vectorized):
+    """What is under a mask is not learnt from."""
+
+    def holed(x):
+        return np.ma.masked_array(bowl(x), x[..., 2] > 2.08)
+
+    def failing(x):
+        return np.where(x[..., 2] > 2.08, np.nan, bowl(x))
+
+    options = {"vectorized": vectorized, "n_pairs": 8}
+    with pytest.warns(RuntimeWarning, match="evaluations failed"):
+        es = vanilla(**options).fit(holed, X0)
+    with pytest.warns(RuntimeWarning, match="evaluations failed"):
+        assert state(es) == state(vanilla(**options).fit(failing, X0))
+
+
 # -- exceptions ----------------------------------------------------------------------------------
 
 
@@ -161,8 +185,8 @@ def test_objective_raises(name):
     # half 0 and 1 of a pair follow each other: the fourth call is candidate 4, x - d_2
     assert error.__notes__ == ["raised by the objective in generation 2, of candidate 4"]
     before = fit(make(name, max_iter=2))
-    assert bits([es.x_, es.gradient_, es.history_, es.n_iter_, es.fun_best_]) == bits(
-        [before.x_, before.gradient_, before.history_, 2, min(before.history_["best"])]
+    assert bits([es.x_, es.history_, es.n_iter_, es.fun_best_]) == bits(
+        [before.x_, before.history_, 2, float(min(before.history_["best"]))]
     )
     X = es.ask()  # the same generation again
     es.tell(X, [bowl(x) for x in X])
@@ -189,9 +213,7 @@ def test_keyboard_interrupt(name):
     with pytest.raises(KeyboardInterrupt):
         fit(es, Fails(2 * 6 + 4, KeyboardInterrupt()))
     before = fit(make(name, max_iter=2))
-    assert bits([es.x_, es.gradient_, es.history_, es.n_iter_]) == bits(
-        [before.x_, before.gradient_, before.history_, 2]
-    )
+    assert bits([es.x_, es.history_, es.n_iter_]) == bits([before.x_, before.history_, 2])
     assert state(fit(es)) == state(fit(make(name)))
 
 
@@ -228,7 +250,7 @@ def test_common_random_numbers(sharing, n_seeds, n_jobs):
         es = vanilla(n_jobs=n_jobs, **options).fit(objective, X0)
     seeds = dict(calls)
     assert len(seeds) == len(calls) == 17
-    assert all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds.values())
+    assert all(type(seed) is int and 0 <= seed < 2**31 for seed in seeds.values())
     asked = vanilla().start(X0).ask()
     first = [seeds[x.tobytes()] for x in asked]
     assert len(set(first)) == n_seeds
@@ -251,6 +273,128 @@ def test_vectorized_objectives_share_one_seed():
     for sharing in ("pair", None):
         with pytest.raises(ValueError, match=r"common_random_numbers=.*one point"):
             vanilla(vectorized=True, common_random_numbers=sharing).fit(objective, X0)
+
+
+@pytest.mark.parametrize("sharing", ["generation", "pair", None])
+def test_a_surrogate_is_seeded_as_the_generation(sharing):
+    """With a parameter `seed`; without, it is called as it is."""
+    shared = []
+
+    def objective(x, seed):
+        shared.append(seed)
+        return 0.0
+
+    def surrogate(x, seed=None):
+        return np.append(x, seed)
+
+    for index in range(3):
+        generation = Generation(X0, Isotropic(3).with_sigma(0.1), 5, index, 2)
+        with Evaluator(objective) as evaluator:
+            evaluator(generation)
+        assert evaluator.at(X0, generation.key) == 0.0
+        given = SurrogateCall(surrogate)(X0, generation.key)[-1]
+        assert {given} == set(shared)
+        with Evaluator(objective, common_random_numbers=sharing) as evaluator:
+            shared.clear()
+            evaluator(generation)
+        assert shared[0] == given
+        shared.clear()
+    assert bits(SurrogateCall(lambda x: x)(X0, generation.key)) == bits(X0)
+
+
+def test_seeds_are_below_two_to_the_31():
+    """And use all of those bits: JAX and others take no more."""
+    seeds = [_seed((0, index), 0) for index in range(1000)]
+    assert len(set(seeds)) == 1000
+    assert 2**30 < max(seeds) < 2**31
+    assert min(seeds) >= 0
+
+
+class Unhashable:
+    """A function that cannot be a key."""
+
+    __hash__ = None
+
+    def __call__(self, x, seed):
+        return seed
+
+
+class Slotted:
+    """A function that cannot be referred to weakly."""
+
+    __slots__ = ()
+
+    def __call__(self, x, seed):
+        return seed
+
+    def method(self, x, seed):
+        return seed
+
+
+def test_signatures_are_looked_up_once(monkeypatch):
+    """Once a search, not once a generation; functions of any kind are found out about."""
+    expected = _seed((1, 2), 0)
+    for function in (lambda x, seed: seed, Slotted(), Slotted().method, Unhashable()):
+        for _ in range(3):
+            assert SurrogateCall(function)(X0, (1, 2)) == expected
+    looked_up = []
+    monkeypatch.setattr(evaluation, "parameters", lambda f: looked_up.append(f) or ("x", "seed"))
+
+    def surrogate(x, seed):
+        return seed
+
+    call = SurrogateCall(surrogate)
+    for index in range(9):
+        call(X0, (1, index))
+    assert looked_up == [surrogate]
+
+
+# -- one-sided generations -----------------------------------------------------------------------
+
+
+class Halves:
+    """The points of a generation by its pairs, whole."""
+
+    def __call__(self, x):
+        return bowl(x)
+
+    def evaluate_generation(self, generation):
+        return bowl(generation.pairs(0, generation.n_pairs))
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize(
+    ("objective", "options"),
+    [(bowl, {}), (bowl, {"vectorized": True}), (Halves(), {}),
+     (lambda x, seed: bowl(x) + seed, {}),
+     (lambda x, seed: bowl(x) + seed, {"common_random_numbers": "pair"}),
+     (lambda x, seed: bowl(x) + seed, {"common_random_numbers": None})],
+)  # fmt: skip
+def test_a_one_sided_generation_has_one_row_of_values(n_jobs, objective, options, monkeypatch):
+    """The first half of the values of the mirrored one, in chunks of any size."""
+    if n_jobs and isinstance(objective, Halves):
+        n_jobs = None
+    whole = Generation(X0, Isotropic(3).with_sigma(0.1), 5, 1, 7)
+    with joblib.parallel_config("threading"):
+        for n_bytes in (2**20, 1):
+            monkeypatch.setattr(evaluation, "_POINTS_AT_ONCE", n_bytes)
+            with Evaluator(objective, n_jobs=n_jobs, **options) as evaluator:
+                expected, found = evaluator(whole), evaluator(replace(whole, mirrored=False))
+            assert found.shape == (1, 7)
+            assert bits(found) == bits(expected[:1])
+
+
+@pytest.mark.parametrize("change", [np.ravel, lambda values: np.concatenate([values, values])])
+def test_values_of_a_one_sided_generation_of_the_wrong_shape(change):
+    """evaluate_generation is held to one row."""
+
+    class Wrong(Halves):
+        def evaluate_generation(self, generation):
+            return change(super().evaluate_generation(generation))
+
+    one_sided = Generation(X0, Isotropic(3, 0.1), 5, 1, 7, mirrored=False)
+    with pytest.raises(ValueError, match=r"evaluate_generation .* expected \(1, 7\)"):
+        Evaluator(Wrong())(one_sided)
 
 
 # -- objectives of whole generations -------------------------------------------------------------

@@ -6,9 +6,9 @@ test_guided, how searches end in test_stopping.
 
 import numpy as np
 import pytest
-from problems import X0, bits, bowl, fit, guide, make, slope, snapshot, surrogate_of
+from problems import X0, bits, bowl, fit, guide, make, slope, snapshot, surrogate_of, takes, taking
 
-from blackbox_es import SGD, Adam, ClipUp, Guided, GuidedES, Isotropic, LowRank
+from blackbox_es import SGD, Adam, ClipUp, Guided, GuidedES, Isotropic, Linear, LowRank
 from blackbox_es.strategies import STRATEGIES
 
 every = pytest.mark.parametrize("name", STRATEGIES)
@@ -31,12 +31,14 @@ def unchanged(es, error, message, call, *args, **options):
 
 @every
 def test_ask_twice(name):
-    """Asked twice, the same points and nothing counted; a second surrogate is not used."""
+    """Asked twice, the same points and nothing counted; another surrogate is an error."""
     es = make(name).start(X0)
     X = es.ask(guide(es))
     before = snapshot(es)
     assert bits(es.ask()) == bits(X)
-    assert bits(es.ask(-X0 if es._takes_surrogate else None)) == bits(X)
+    assert bits(es.ask(guide(es))) == bits(X)
+    with pytest.raises(ValueError, match=r"another surrogate|uses no surrogate"):
+        es.ask(np.ones(3))
     assert bits([trial.x for trial in es.ask_trials()]) == bits(list(X))
     assert snapshot(es) == before
 
@@ -146,6 +148,7 @@ def for_each(values):
         for name, cls in STRATEGIES.items()
         for parameter, value in values
         if parameter in cls().get_params()
+        and not (value is None and cls().get_params()[parameter] is None)  # by dimension
     ]
 
 
@@ -153,7 +156,7 @@ BAD_PARAMETERS = [
     *(("sigma", bad) for bad in (0, 0.0, -0.1, np.nan, np.inf, None, "0.1", True, [0.1], 1j)),
     *(("learning_rate", bad) for bad in (0.0, -1.0, np.nan, None, "fast")),
     *(("beta", bad) for bad in (0.0, -1.0, np.nan, np.inf, None, "automatic")),
-    *(("n_pairs", bad) for bad in (0, -1, 2.0, True, None, "8")),
+    *(("n_pairs", bad) for bad in (0, -1, 2.0, True, None, "8", 2**32)),
     *(("max_iter", bad) for bad in (0, -1, 10.0, None)),
     *(("max_evals", bad) for bad in (0, -1, 10.5, "all")),
     *(("max_time", bad) for bad in (0.0, -1.0, np.nan, "1h")),
@@ -202,7 +205,14 @@ GOOD_PARAMETERS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "parameter", "good"), for_each(GOOD_PARAMETERS))
+@pytest.mark.parametrize(
+    ("name", "parameter", "good"),
+    [
+        case
+        for case in for_each(GOOD_PARAMETERS)
+        if not callable(case[2]) or takes(case[0], **{case[1]: case[2]})
+    ],
+)
 def test_good_parameters(name, parameter, good):
     """NumPy scalars, schedules, samplers and functions are parameters."""
     es = make(name)
@@ -210,7 +220,7 @@ def test_good_parameters(name, parameter, good):
     assert es.stop_reason_ in ("max_iter", "max_evals")
 
 
-@every
+@taking(sigma=Linear(1.0, 0.5, 9), learning_rate=Linear(1.0, 0.5, 9))
 @pytest.mark.parametrize(
     ("parameter", "bad"),
     [*(("sigma", bad) for bad in (0.0, -1.0, np.nan, np.inf)),
@@ -229,7 +239,7 @@ def broken_shaping(values):
     raise KeyError("mine")
 
 
-@every
+@taking(shaping=np.sign)
 @pytest.mark.parametrize(
     ("shaping", "error", "message"),
     [

@@ -104,12 +104,12 @@ def test_only_the_span_matters(mix, power):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_dependent_guides_are_fewer_guides(dtype):
-    """Duplicated and dependent columns add no axis, and the variance stays sigma^2."""
+    """Duplicated and dependent columns add no axis, and the variance stays n sigma^2."""
     es = GuidedES(alpha=0.0, n_pairs=4000, sigma=0.5, random_state=0).start(np.zeros(N, dtype))
     X = es.ask(np.stack([G, -3 * G, H, G + H, H], axis=1))
     np.testing.assert_allclose(span(X), subspace(G, H), atol=1e-5)
-    # |d|^2 is sigma^2 chi2(2)/2: 6 standard errors of the mean of 4000
-    assert abs((directions(X) ** 2).sum(axis=1).mean() / 0.25 - 1) < 6 / np.sqrt(4000)
+    # |d|^2 is n sigma^2 chi2(2)/2: 6 standard errors of the mean of 4000
+    assert abs((directions(X) ** 2).sum(axis=1).mean() / (0.25 * N) - 1) < 6 / np.sqrt(4000)
 
 
 @pytest.mark.parametrize("n_guides", [1, 3])

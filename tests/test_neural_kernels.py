@@ -7,46 +7,58 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import SMOOTH, random_targets
 from problems import assert_never_hidden
 from scipy.special import expit
 
 from blackbox_es import _jit
-from blackbox_es.neural import kernels, tasks
+from blackbox_es.neural import kernels, layout, tasks
+from blackbox_es.neural.activations import ACTIVATIONS
+from blackbox_es.neural.data import Data
 from blackbox_es.neural.kernels import BLOCK, CHUNK, GROUP
-from blackbox_es.neural.network import ACTIVATIONS, LOSSES, Network
-from blackbox_es.neural.tasks import population_losses, population_outputs
+from blackbox_es.neural.losses import LOSSES
+from blackbox_es.neural.network import Network
+from blackbox_es.neural.tasks import Population, population_losses, population_outputs
 
 needs_numba = pytest.mark.skipif(_jit.DISABLED, reason="too slow in pure Python")
 few = settings(deadline=None, max_examples=5 if _jit.DISABLED else 60, derandomize=True)
-SMOOTH = ("relu", "tanh", "logistic", "identity")
 FAR = 1e-3  # a unit or an output so far from a step is on the same side of it in float32
 
 
-def losses_of(population):
-    return population_losses(**population)[0]
+def population_of(arguments):
+    """The population and the examples of `random_population`."""
+    population = Population(*(arguments[name] for name in Population._fields))
+    return population, Data(arguments["X"], arguments["y"], arguments["weight"])
+
+
+def losses_and_squares(arguments):
+    population, data = population_of(arguments)
+    return population_losses(population, arguments["loss"], data)
+
+
+def losses_of(arguments):
+    return losses_and_squares(arguments)[0]
 
 
 def random_population(
     sizes=(5, 9, 3), activation="relu", loss="log_loss", *, dtype=np.float64, n_pairs=5, k=0,
     n_slices=2, batch=7, weighted=False, seed=0,
 ):  # fmt: skip
-    """Arguments of `population_losses`: neighbouring pairs share slices, which overlap."""
+    """A population, examples and a loss: neighbouring pairs share slices, which overlap."""
     rng, network = np.random.default_rng(seed), Network(sizes, activation)
     n, n_examples = network.n_parameters, n_slices * batch
-    y = rng.integers(0, max(2, sizes[-1]), n_examples)
-    if loss == "squared_error":
-        y = rng.normal(size=(n_examples, sizes[-1])).astype(dtype)
+    y = random_targets(loss, sizes[-1], n_examples, rng, dtype)
     return {
         "network": network,
         "loss": loss,
         "theta": network.initial(rng).astype(dtype),
-        "scale": 0.125,
+        "sigma": 0.125,
         "words": words_of(rng.choice([-1, 1], (n_pairs, network.n_factors))),
         "coefs": rng.normal(size=(n_pairs, k)).astype(dtype),
         "subspace": (0.1 * rng.normal(size=(k, n))).astype(dtype),
         "X": rng.normal(size=(n_examples, sizes[0])).astype(dtype),
         "y": y,
-        "sample_weight": rng.uniform(0, 2, n_examples) if weighted else None,
+        "weight": rng.uniform(0, 2, n_examples) if weighted else None,
         "starts": np.sort(rng.integers(0, n_examples - batch + 1, n_slices))[
             np.arange(n_pairs) * n_slices // n_pairs
         ],
@@ -79,11 +91,11 @@ def direction(network, signs):
     return np.concatenate([*parts, signs[start:]])
 
 
-def each(network, theta, scale, words, coefs, subspace, X, starts, batch, y=None, **_):
+def each(network, theta, sigma, words, coefs, subspace, X, starts, batch, y=None, **_):
     """(half, pair, examples, raw outputs) of each half of each pair, in float64 and one by one."""
     signs = signs_of(network, words)
     for pair, start in enumerate(starts):
-        d = scale * direction(network, signs[pair])
+        d = sigma * direction(network, signs[pair])
         d += coefs[pair].astype(float) @ subspace.astype(float)
         rows = slice(start, start + batch)
         for half, point in enumerate((theta + d, theta - d)):
@@ -97,7 +109,7 @@ def expected_outputs(population):
 def expected_losses(population):
     """Reference values, and the sum of the sizes of what was added up for each."""
     values = np.zeros((2, len(population["starts"])))
-    y, weight = population["y"], population["sample_weight"]
+    y, weight = population["y"], population["weight"]
     for half, pair, rows, raw in each(**population):
         losses = LOSSES[population["loss"]].values(raw, y[rows])
         values[half, pair] = (losses if weight is None else weight[rows] * losses).sum()
@@ -113,8 +125,7 @@ def parts(population, pairs):
 
 
 def outputs_of(population):
-    without = ("loss", "y", "sample_weight")
-    return population_outputs(**{k: v for k, v in population.items() if k not in without})
+    return population_outputs(population_of(population)[0], population["X"])
 
 
 # --- values --------------------------------------------------------------------------------------
@@ -150,7 +161,7 @@ def test_losses_in_float32_are_those_of_each_network(arguments):
     """As far as float32 goes; where a step decides, no unit or output may be near it."""
     population = random_population(**arguments, dtype=np.float32)
     losses, expected = losses_of(population), expected_losses(population)
-    if arguments["activation"] in SMOOTH and arguments["loss"] != "zero_one":
+    if arguments["activation"] in SMOOTH and LOSSES[arguments["loss"]].gradient:
         scale = arguments["batch"] * (1 + max(abs(r).max() for r in expected_outputs(population)))
         np.testing.assert_allclose(losses, expected, rtol=1e-4, atol=1e-5 * scale)
     else:
@@ -220,7 +231,8 @@ def test_what_was_not_written_is_not_read(sizes, k, monkeypatch):
     """Memory of the kernel that begins as NaN makes no difference."""
     population = random_population(sizes, k=k, batch=9)
     losses = losses_of(population)
-    monkeypatch.setattr(tasks, "_aligned", lambda n, dtype: np.full(n, np.nan, dtype))
+    for module in (layout, tasks):
+        monkeypatch.setattr(module, "aligned", lambda n, dtype: np.full(n, np.nan, dtype))
     np.testing.assert_array_equal(losses_of(population), losses)
 
 
@@ -240,10 +252,10 @@ def test_threads_give_the_same_bits(sizes, dtype, k):
 def test_halves_are_exchanged_by_the_sign(sizes, dtype, k):
     """theta + d and theta - d are computed alike: bit for bit."""
     population = random_population(sizes, dtype=dtype, k=k, batch=BLOCK + 9)
-    mirrored = population | {"scale": -population["scale"], "coefs": -population["coefs"]}
+    mirrored = population | {"sigma": -population["sigma"], "coefs": -population["coefs"]}
     losses = losses_of(population)
     np.testing.assert_array_equal(losses_of(mirrored), losses[::-1])
-    still = population | {"scale": 0.0, "coefs": 0 * population["coefs"]}
+    still = population | {"sigma": 0.0, "coefs": 0 * population["coefs"]}
     values = LOSSES["log_loss"].values(
         population["network"].forward(population["theta"], population["X"]), population["y"]
     )
@@ -261,9 +273,9 @@ def test_weights_count_examples():
     repeated = population | {
         "X": population["X"][rows], "y": population["y"][rows], "batch": rows.size,
     }  # fmt: skip
-    weighted = losses_of(population | {"sample_weight": weight})
+    weighted = losses_of(population | {"weight": weight})
     np.testing.assert_allclose(weighted, losses_of(repeated), rtol=1e-13)
-    ones = losses_of(population | {"sample_weight": np.ones(30)})
+    ones = losses_of(population | {"weight": np.ones(30)})
     np.testing.assert_array_equal(ones, losses_of(population))
 
 
@@ -276,16 +288,16 @@ def test_losses_of_one_example_after_another():
     np.testing.assert_allclose(sum(single), losses_of(population), rtol=1e-13)
 
 
-@pytest.mark.parametrize("loss", ["log_loss", "squared_error", "zero_one", "hinge"])
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("sizes", [(5, 3), (5, 9, 3)], ids=str)
 def test_squares_are_those_of_each_example_whatever_it_weighs(loss, sizes):
     """Over all pairs that see an example, in slices that end within a block and overlap."""
     population = random_population(sizes, loss=loss, batch=BLOCK + 9, n_pairs=7, weighted=True)
     starts = population["starts"] = np.array([3, 3, 3, 3, 20, 20, 20])
-    _, squares = population_losses(**population)
+    _, squares = losses_and_squares(population)
     expected = np.zeros(len(population["X"]))
     for i in range(len(expected)):
-        one = population | {"starts": starts * 0 + i, "batch": 1, "sample_weight": None}
+        one = population | {"starts": starts * 0 + i, "batch": 1, "weight": None}
         plus, minus = losses_of(one)
         sees = (starts <= i) & (i < starts + BLOCK + 9)
         expected[i] = np.square(plus - minus)[sees].sum()
@@ -331,12 +343,6 @@ def test_read_only_arrays_are_not_compiled_for_anew():
     assert len(kernels.evaluate.signatures) == compiled
 
 
-def test_codes_are_complete():
-    """Every activation and loss of `network` is one of the kernel."""
-    assert list(tasks.ACTIVATION_CODES) == list(ACTIVATIONS)
-    assert sorted(tasks.LOSS_CODES) == sorted(LOSSES)
-
-
 # --- extremes ------------------------------------------------------------------------------------
 
 
@@ -350,7 +356,7 @@ def test_large_outputs_do_not_overflow(n_outputs, loss, dtype):
     theta[:n_outputs] = 1e4 * np.array([1, 0, -1])[:n_outputs]
     population |= {"theta": theta, "X": np.array([[1], [-1], [0.5], [-0.5]] * 2, dtype), "batch": 8}
     population |= {"y": np.arange(8) % 3 % max(2, n_outputs)}
-    population |= {"starts": np.zeros(2, int), "scale": 0.0}
+    population |= {"starts": np.zeros(2, int), "sigma": 0.0}
     losses = losses_of(population)
     np.testing.assert_allclose(losses, expected_losses(population), rtol=1e-6)
     assert np.all(np.isfinite(losses))
@@ -364,7 +370,7 @@ def test_a_loss_that_is_nearly_zero_is_relatively_right(dtype):
             population = random_population((1, n_outputs), dtype=dtype, n_slices=1, n_pairs=1)
             theta = np.zeros(2 * n_outputs, dtype)
             theta[-1] = lead
-            population |= {"theta": theta, "scale": 0.0, "y": np.full(7, max(1, n_outputs - 1))}
+            population |= {"theta": theta, "sigma": 0.0, "y": np.full(7, max(1, n_outputs - 1))}
             expected = 7 * math.log1p(max(1, n_outputs - 1) * math.exp(-lead))
             rtol = 1e-14 if dtype is np.float64 else 1e-6
             np.testing.assert_allclose(losses_of(population), expected, rtol=rtol)
@@ -385,7 +391,7 @@ def test_what_is_not_finite_is_never_hidden(activation, loss, bad):
 def test_the_first_of_equal_outputs_wins(n_outputs):
     """As in `network`, and as a single output of zero stands for class 0."""
     population = random_population((2, n_outputs), "relu", "zero_one", n_slices=1, n_pairs=1)
-    population |= {"theta": np.zeros(3 * n_outputs), "scale": 0.0}
+    population |= {"theta": np.zeros(3 * n_outputs), "sigma": 0.0}
     losses = losses_of(population)
     np.testing.assert_array_equal(losses, np.count_nonzero(population["y"]))
 
@@ -395,7 +401,7 @@ def test_activations_at_zero(activation):
     """Units at exactly 0 and -0 are those of `network`."""
     population = random_population((1, 2, 1), activation, "squared_error", n_slices=1, n_pairs=1)
     theta = np.array([1.0, -1.0, 0.0, 0.0, 2.0, 3.0, 0.0])
-    population |= {"theta": theta, "scale": 0.0, "X": np.zeros((7, 1))}
+    population |= {"theta": theta, "sigma": 0.0, "X": np.zeros((7, 1))}
     np.testing.assert_array_equal(losses_of(population), expected_losses(population))
 
 
@@ -466,17 +472,18 @@ def test_functions_far_out(dtype):
     [
         ({"theta": np.zeros(3)}, "theta has shape"),
         ({"theta": np.zeros(84, int)}, "theta has dtype int64"),
-        ({"theta": np.zeros(84, np.float32)}, "coefs has shape .* float64: expected .* float32"),
+        ({"theta": np.zeros(84, np.float32)}, "X has shape .* float64: expected .* float32"),
         ({"words": np.ones((5, 3), np.uint32)}, "words has shape"),
         ({"words": np.ones((5, 2), np.int64)}, "words has shape .* int64: expected .*uint32"),
         ({"coefs": np.ones((4, 0))}, "coefs has shape"),
+        ({"coefs": np.ones((5, 0), np.float32)}, "coefs has shape .* float32: expected .* float64"),
         ({"subspace": np.ones((1, 84))}, "coefs has shape"),
         ({"subspace": np.ones((0, 83))}, "subspace has shape"),
         ({"X": np.ones((14, 4))}, "X has shape"),
         ({"X": np.ones((14, 5), np.float32)}, "X has shape .* float32"),
         ({"y": np.zeros(13, int)}, "y has shape"),
         ({"y": np.zeros((14, 3))}, "y has shape"),
-        ({"sample_weight": np.ones(13)}, "sample_weight has shape"),
+        ({"weight": np.ones(13)}, "weight has shape"),
         ({"starts": np.array([0, 0, 0, 0, 8])}, "leave the pool of 14"),
         ({"starts": np.array([-1, 0, 0, 0, 0])}, "leave the pool of 14"),
         ({"batch": 15}, "leave the pool of 14"),

@@ -6,22 +6,24 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import SMOOTH, random_targets
 from problems import assert_never_hidden
 
-from blackbox_es import LowRank, _jit, noise
+from blackbox_es import _jit, noise
 from blackbox_es._threads import ALONE, Threads
-from blackbox_es.generation import Generation
-from blackbox_es.neural import kernels, tasks
+from blackbox_es.neural import kernels, layout, tasks
+from blackbox_es.neural.activations import ACTIVATIONS
+from blackbox_es.neural.data import Data
 from blackbox_es.neural.kernels import BLOCK, CHUNK
-from blackbox_es.neural.network import ACTIVATIONS, LOSSES, Network
-from blackbox_es.neural.nodes import ActivationNoise, generation_losses
+from blackbox_es.neural.losses import LOSSES
+from blackbox_es.neural.network import Network
+from blackbox_es.neural.nodes import ActivationNoise
 from blackbox_es.neural.tasks import activation_losses, activation_sums
 from blackbox_es.optimizers import Adam
 from blackbox_es.testing.statistics import assert_mean
 
 needs_numba = pytest.mark.skipif(_jit.DISABLED, reason="too slow in pure Python")
 few = settings(deadline=None, max_examples=5 if _jit.DISABLED else 60, derandomize=True)
-SMOOTH = ("relu", "tanh", "logistic", "identity")
 KEY = 11, 3
 
 
@@ -29,43 +31,51 @@ def problem(
     sizes=(5, 9, 3), activation="tanh", loss="log_loss", *, dtype=np.float64, n_examples=7,
     n_pairs=3, weighted=False, seed=0,
 ):  # fmt: skip
-    """Arguments of `activation_losses`, with the signs of KEY."""
+    """What `losses_of` takes, with the signs of KEY."""
     rng, network = np.random.default_rng(seed), Network(sizes, activation)
-    y = rng.integers(0, max(2, sizes[-1]), n_examples)
-    if loss == "squared_error":
-        y = rng.normal(size=(n_examples, sizes[-1])).astype(dtype)
+    y = random_targets(loss, sizes[-1], n_examples, rng, dtype)
     theta = network.initial(rng).astype(dtype)
     X = rng.normal(size=(n_examples, sizes[0])).astype(dtype)
     return {
         "network": network,
         "loss": loss,
         "theta": theta,
-        "step": 0.125,
-        "words": ActivationNoise(network, theta, X, n_pairs).words(KEY),
+        "sigma": 0.125,
+        "words": ActivationNoise(network, theta, X, n_pairs, 0.125).words(KEY),
         "X": X,
         "y": y,
-        "sample_weight": rng.uniform(0, 2, n_examples) if weighted else None,
+        "weight": rng.uniform(0, 2, n_examples) if weighted else None,
     }
 
 
-def generation_of(p, n_pairs, sigma=None, threads=ALONE):
-    """The generation whose losses are those of a problem."""
-    sigma = p["step"] if sigma is None else sigma
-    sampler = ActivationNoise(p["network"], p["theta"], p["X"], n_pairs, sigma, threads)
-    return Generation(p["theta"], sampler, *KEY, len(p["X"]) * n_pairs)
+def data_of(p):
+    """The examples of a problem."""
+    return Data(p["X"], p["y"], p["weight"])
+
+
+def losses_of(p):
+    """The losses of a problem."""
+    arguments = (p[name] for name in ("network", "loss", "theta", "sigma", "words"))
+    return activation_losses(*arguments, data_of(p))
+
+
+def noise_of(p, n_pairs, sigma=None, threads=ALONE):
+    """The noise whose losses are those of a problem."""
+    sigma = p["sigma"] if sigma is None else sigma
+    return ActivationNoise(p["network"], p["theta"], p["X"], n_pairs, sigma, threads)
 
 
 def estimate(p, n_pairs, sigma=None):
     """The estimate of the gradient of the (weighted) mean loss."""
-    generation, weight = generation_of(p, n_pairs, sigma), p["sample_weight"]
+    found, weight = noise_of(p, n_pairs, sigma), p["weight"]
     weight = None if weight is None else weight / weight.mean()
-    plus, minus = generation_losses(generation, p["loss"], p["y"], weight)
-    return generation.gradient(plus - minus, 1.0, generation.n_pairs)
+    plus, minus = found.losses(KEY, p["loss"], p["y"], weight)
+    return found.gradient(KEY, plus - minus)
 
 
 def gradient(p):
     """That by backpropagation."""
-    return p["network"].gradient(p["theta"], p["X"], p["y"], p["sample_weight"], p["loss"])[1]
+    return p["network"].gradient(p["theta"], data_of(p), p["loss"])[1]
 
 
 # --- references ----------------------------------------------------------------------------------
@@ -104,34 +114,35 @@ def moved_outputs(network, theta, moves, X):
     return h
 
 
-def outputs_of(network, theta, step, words, X, **_):
+def outputs_of(network, theta, sigma, words, X, **_):
     """(half, pair, raw outputs)."""
     for pair, xi in enumerate(signs_of(words, network.n_units, len(X))):
         for half, sign in enumerate((1, -1)):
-            yield half, pair, moved_outputs(network, theta, sign * step * xi, X)
+            yield half, pair, moved_outputs(network, theta, sign * sigma * xi, X)
 
 
 def expected_losses(p):
     values = np.empty((2, len(p["X"]), len(p["words"])))
     for half, pair, raw in outputs_of(**p):
         losses = LOSSES[p["loss"]].values(raw, p["y"])
-        weight = p["sample_weight"]
+        weight = p["weight"]
         values[half, :, pair] = losses if weight is None else weight * losses
     return values
 
 
-def expected_sum(p, weights):
-    """``sum_{i,p} weights[i, p] step h_{l-1,i} xi_{l,i,p}'``, term by term."""
+def expected_estimate(p, differences):
+    """``1/(M P) sum_{i,p} differences[i, p] / (2 sigma) h_{l-1,i} xi_{l,i,p}'``, term by term."""
     network, theta, X = p["network"], p["theta"].astype(float), p["X"].astype(float)
     coefs, intercepts = network.unpack(theta)
     total = np.zeros(network.n_parameters)
     W_sum, b_sum = network.unpack(total)
     ends = np.cumsum(network.layer_sizes[1:-1])
+    weights = differences / (2 * p["sigma"] * differences.size)
     for w, xi in zip(weights.T, signs_of(p["words"], network.n_units, len(X)), strict=True):
         h = X
         for layer, part in enumerate(np.split(xi, ends, axis=1)):
-            W_sum[layer] += p["step"] * np.einsum("i,ij,ik->jk", w, h, part)
-            b_sum[layer] += p["step"] * w @ part
+            W_sum[layer] += np.einsum("i,ij,ik->jk", w, h, part)
+            b_sum[layer] += w @ part
             h = ACTIVATIONS[network.activation].function(h @ coefs[layer] + intercepts[layer])
     return total
 
@@ -143,8 +154,8 @@ def expected_sum(p, weights):
 def test_signs_are_those_of_the_key(n_examples):
     """Bit e of unit j of a block is sign 64 (b U + j) + e of the pair, whatever the batch size."""
     network = Network((2, 4, 3), "relu")
-    sampler = ActivationNoise(network, np.zeros(27), np.zeros((n_examples, 2)), n_pairs=3)
-    xi = signs_of(sampler.words(KEY), 7, n_examples)
+    found = ActivationNoise(network, np.zeros(27), np.zeros((n_examples, 2)), n_pairs=3, sigma=0.1)
+    xi = signs_of(found.words(KEY), 7, n_examples)
     flat = noise.signs(KEY, (0, 3), 64 * 7 * 3, float)
     for i in range(n_examples):
         for j in range(7):
@@ -175,7 +186,7 @@ problems = {
 @given(st.fixed_dictionaries(problems))
 def test_losses_in_float64_are_those_of_each_moved_network(arguments):
     p = problem(**arguments)
-    losses = activation_losses(**p)
+    losses = losses_of(p)
     np.testing.assert_allclose(losses, expected_losses(p), rtol=1e-11, atol=1e-13)
 
 
@@ -184,8 +195,8 @@ def test_losses_in_float64_are_those_of_each_moved_network(arguments):
 def test_losses_in_float32_are_those_of_each_moved_network(arguments):
     """As far as float32 goes; where a step decides, all but the few examples near one."""
     p = problem(**arguments, dtype=np.float32)
-    losses, expected = activation_losses(**p), expected_losses(p)
-    if arguments["activation"] in SMOOTH and arguments["loss"] != "zero_one":
+    losses, expected = losses_of(p), expected_losses(p)
+    if arguments["activation"] in SMOOTH and LOSSES[arguments["loss"]].gradient:
         scale = 1 + max(abs(raw).max() for *_, raw in outputs_of(**p))
         np.testing.assert_allclose(losses, expected, rtol=1e-4, atol=1e-5 * scale**2)
     else:
@@ -198,7 +209,7 @@ def test_all_activations_and_losses(activation, loss):
     """With one output and several, and any depth."""
     for sizes in ((4, 3), (4, 5, 1), (4, 20, 17, 3)):
         p = problem(sizes, activation, loss, n_examples=20)
-        np.testing.assert_allclose(activation_losses(**p), expected_losses(p), rtol=1e-11)
+        np.testing.assert_allclose(losses_of(p), expected_losses(p), rtol=1e-11)
 
 
 @needs_numba
@@ -207,7 +218,7 @@ def test_sizes_around_those_of_tiles_and_chunks(n):
     """Inputs, units of one or two hidden layers and outputs."""
     for sizes in ((n, n), (n, n, n), (n, 3, n, n), (3, n, 2)):
         p = problem(sizes)
-        np.testing.assert_allclose(activation_losses(**p), expected_losses(p), rtol=1e-11)
+        np.testing.assert_allclose(losses_of(p), expected_losses(p), rtol=1e-11)
 
 
 # --- bits ----------------------------------------------------------------------------------------
@@ -222,18 +233,18 @@ def test_a_loss_has_its_bits_whatever_else_is_computed(sizes, dtype):
     """Other pairs, later examples and what stands beside it in its block make no difference."""
     n_examples = 2 * BLOCK + 9
     p = problem(sizes, dtype=dtype, n_examples=n_examples, n_pairs=5, weighted=True)
-    losses, n_words = activation_losses(**p), 2 * p["network"].n_units
+    losses, n_words = losses_of(p), 2 * p["network"].n_units
     for pairs in ([0], [4, 2], slice(1, 3)):
         part = p | {"words": p["words"][pairs]}
-        np.testing.assert_array_equal(activation_losses(**part), losses[:, :, pairs])
+        np.testing.assert_array_equal(losses_of(part), losses[:, :, pairs])
     for first, last in ((0, 1), (0, BLOCK), (BLOCK, BLOCK + 3), (BLOCK, n_examples)):
         rows, blocks = slice(first, last), slice(first // BLOCK, -(-last // BLOCK))
-        part = p | {name: p[name][rows] for name in ("X", "y", "sample_weight")}
+        part = p | {name: p[name][rows] for name in ("X", "y", "weight")}
         part["words"] = p["words"][:, n_words * blocks.start : n_words * blocks.stop]
-        np.testing.assert_array_equal(activation_losses(**part), losses[:, rows])
+        np.testing.assert_array_equal(losses_of(part), losses[:, rows])
     others = np.arange(n_examples) % 3 != 0
     changed = p | {"X": np.where(others[:, None], np.nan, p["X"])}
-    np.testing.assert_array_equal(activation_losses(**changed)[:, ~others], losses[:, ~others])
+    np.testing.assert_array_equal(losses_of(changed)[:, ~others], losses[:, ~others])
 
 
 @needs_numba
@@ -242,25 +253,24 @@ def test_threads_give_the_same_bits(sizes, dtype):
     """Losses and gradients, while other threads compute the same."""
     p = problem(sizes, dtype=dtype, n_examples=9 * BLOCK + 3, n_pairs=2)
     with Threads(4) as threads:
-        serial, threaded = (generation_of(p, 2, threads=t) for t in (ALONE, threads))
-        losses = generation_losses(serial, "log_loss", p["y"], None)
-        weights = losses[0] - losses[1]
+        serial, threaded = (noise_of(p, 2, threads=t) for t in (ALONE, threads))
+        losses = serial.losses(KEY, "log_loss", p["y"])
+        differences = losses[0] - losses[1]
         for _ in range(5):
-            found = generation_losses(threaded, "log_loss", p["y"], None)
-            np.testing.assert_array_equal(found, losses)
-            found = threaded.gradient(weights, 1.0, weights.size)
-            np.testing.assert_array_equal(found, serial.gradient(weights, 1.0, weights.size))
+            np.testing.assert_array_equal(threaded.losses(KEY, "log_loss", p["y"]), losses)
+            found = threaded.gradient(KEY, differences)
+            np.testing.assert_array_equal(found, serial.gradient(KEY, differences))
 
 
 @everything
 def test_halves_are_exchanged_by_the_sign(sizes, dtype):
-    """Both are computed alike: bit for bit, and without a step they are the losses of theta."""
+    """Both are computed alike: bit for bit, and without noise they are the losses of theta."""
     p = problem(sizes, dtype=dtype, n_examples=BLOCK + 9)
-    losses = activation_losses(**p)
-    np.testing.assert_array_equal(activation_losses(**p | {"step": -0.125}), losses[::-1])
+    losses = losses_of(p)
+    np.testing.assert_array_equal(losses_of(p | {"sigma": -0.125}), losses[::-1])
     raw = p["network"].forward(p["theta"], p["X"])
     expected = LOSSES["log_loss"].values(raw, p["y"])[None, :, None]
-    still = activation_losses(**p | {"step": 0.0})
+    still = losses_of(p | {"sigma": 0.0})
     rtol = 1e-4 if dtype is np.float32 else 1e-12
     np.testing.assert_allclose(still, np.broadcast_to(expected, still.shape), rtol=rtol)
 
@@ -269,24 +279,25 @@ def test_halves_are_exchanged_by_the_sign(sizes, dtype):
 def test_what_was_not_written_is_not_read(sizes, monkeypatch):
     """Memory of the kernel that begins as NaN makes no difference."""
     p = problem(sizes, n_examples=9)
-    losses = activation_losses(**p)
+    losses = losses_of(p)
 
     def poisoned(n, dtype):
         return np.full(n, np.nan, dtype)
 
-    monkeypatch.setattr(tasks, "_aligned", poisoned)
-    np.testing.assert_array_equal(activation_losses(**p), losses)
+    for module in (layout, tasks):
+        monkeypatch.setattr(module, "aligned", poisoned)
+    np.testing.assert_array_equal(losses_of(p), losses)
 
 
 @needs_numba
 def test_read_only_arrays_are_not_compiled_for_anew():
     p = problem(weighted=True)
-    losses = activation_losses(**p)
+    losses = losses_of(p)
     compiled = len(kernels.evaluate_nodes.signatures)
     for value in p.values():
         if isinstance(value, np.ndarray):
             value.flags.writeable = False
-    np.testing.assert_array_equal(activation_losses(**p), losses)
+    np.testing.assert_array_equal(losses_of(p), losses)
     assert len(kernels.evaluate_nodes.signatures) == compiled
 
 
@@ -297,41 +308,47 @@ def test_read_only_arrays_are_not_compiled_for_anew():
 @given(st.fixed_dictionaries({name: problems[name] for name in (
     "sizes", "activation", "n_pairs", "n_examples", "seed"
 )}))  # fmt: skip
-def test_combine_is_the_sum_of_outer_products(arguments):
+def test_estimates_are_sums_of_outer_products(arguments):
     """In float64 to rounding, and in float32 as far as that goes."""
     if arguments["activation"] not in SMOOTH:
         arguments |= {"activation": "tanh"}  # float32 may fall on the other side of a step
     n_pairs = arguments["n_pairs"]
     for dtype, rtol in ((np.float64, 1e-12), (np.float32, 1e-5)):
         p = problem(**arguments, dtype=dtype)
-        weights = np.random.default_rng(0).normal(size=(len(p["X"]), n_pairs))
-        total = generation_of(p, n_pairs).sampler.combine(weights.ravel(), KEY, dtype)
-        assert total.dtype == dtype
-        expected = expected_sum(p, weights)
-        size = max(1, abs(p["X"]).max()) * abs(weights).sum()
-        np.testing.assert_allclose(total, expected, rtol=0, atol=rtol * size)
+        differences = np.random.default_rng(0).normal(size=(len(p["X"]), n_pairs))
+        found = noise_of(p, n_pairs).gradient(KEY, differences.ravel())
+        assert found.dtype == dtype
+        size = max(1, abs(p["X"]).max()) * abs(differences).mean() / (2 * p["sigma"])
+        expected = expected_estimate(p, differences)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=rtol * size)
 
 
 def test_sums_of_signs():
     """Of each example and unit, in float64 whatever the type of the result."""
     rng = np.random.default_rng(0)
     xi, weights = rng.choice([-1.0, 1.0], (6, BLOCK + 3, 5)), rng.normal(size=(BLOCK + 3, 6))
-    expected = 0.5 * np.einsum("ip,pij->ij", weights, xi)
+    expected = np.einsum("ip,pij->ij", weights, xi)
     for dtype in (np.float32, np.float64):
-        sums = activation_sums(words_of(xi), weights, 0.5, dtype)
+        sums = activation_sums(words_of(xi), weights, dtype)
         assert sums.dtype == dtype
         np.testing.assert_allclose(sums, expected, rtol=1e-6 if dtype is np.float32 else 1e-13)
 
 
 @pytest.mark.parametrize("k", [-40, 1, 40])
-def test_estimates_scale_with_their_weights(k):
+def test_estimates_scale_with_the_losses(k):
     """By a power of two: bit for bit."""
-    p = problem(n_examples=BLOCK + 3)
-    generation = generation_of(p, 3)
-    weights = np.random.default_rng(0).normal(size=generation.n_pairs)
-    whole = generation.gradient(weights, 1.0, weights.size)
-    scaled = generation.gradient(2.0**k * weights, 1.0, weights.size)
-    np.testing.assert_array_equal(scaled, 2.0**k * whole)
+    found = noise_of(problem(n_examples=BLOCK + 3), 3)
+    differences = np.random.default_rng(0).normal(size=3 * (BLOCK + 3))
+    whole = found.gradient(KEY, differences)
+    np.testing.assert_array_equal(found.gradient(KEY, 2.0**k * differences), 2.0**k * whole)
+
+
+def test_pairs_that_do_not_count_are_not_averaged_over():
+    """With differences of zero for them and ``n_valid`` the others have their whole weight."""
+    found, differences = noise_of(problem(), 3), np.random.default_rng(0).normal(size=21)
+    differences[[4, 9, 20]] = 0
+    some, every = found.gradient(KEY, differences, 18), found.gradient(KEY, differences)
+    np.testing.assert_allclose(18 * some, 21 * every, rtol=1e-12)
 
 
 # --- estimates -----------------------------------------------------------------------------------
@@ -394,7 +411,7 @@ def test_even_losses_give_nothing(activation):
     coefs, intercepts = p["network"].unpack(p["theta"])
     p["theta"] = p["network"].pack(coefs, [np.zeros_like(b) for b in intercepts])
     p |= {"X": np.zeros_like(p["X"]), "y": np.zeros_like(p["y"])}
-    plus, minus = activation_losses(**p)
+    plus, minus = losses_of(p)
     np.testing.assert_array_equal(plus, minus)
     assert np.all(plus > 0)
     assert not np.any(estimate(p, 3))
@@ -404,12 +421,12 @@ def test_examples_of_weight_zero_change_nothing():
     """Neither the estimate nor any loss depends on what they are."""
     p = problem(n_examples=BLOCK + 9, weighted=True)
     unused = np.arange(BLOCK + 9) % 4 == 0
-    p["sample_weight"][unused] = 0
+    p["weight"][unused] = 0
     changed = p | {
         "X": np.where(unused[:, None], 7.0, p["X"]),
         "y": np.where(unused, 2 - p["y"], p["y"]),
     }
-    np.testing.assert_array_equal(activation_losses(**changed), activation_losses(**p))
+    np.testing.assert_array_equal(losses_of(changed), losses_of(p))
     np.testing.assert_array_equal(estimate(changed, 3), estimate(p, 3))
     assert np.any(estimate(p, 3))
 
@@ -417,12 +434,12 @@ def test_examples_of_weight_zero_change_nothing():
 def test_losses_are_told_as_pairs():
     """Pair p of example i is number i P + p, and the mean is the weighted mean loss at sigma 0."""
     p = problem(n_examples=10, weighted=True)
-    weight = p["sample_weight"] / p["sample_weight"].mean()
-    losses = generation_losses(generation_of(p, 3), "log_loss", p["y"], weight)
-    expected = activation_losses(**p | {"sample_weight": weight})
+    weight = p["weight"] / p["weight"].mean()
+    losses = noise_of(p, 3).losses(KEY, "log_loss", p["y"], weight)
+    expected = losses_of(p | {"weight": weight})
     np.testing.assert_array_equal(losses.reshape(2, 10, 3), expected)
-    still = generation_losses(generation_of(p, 3, sigma=0.0), "log_loss", p["y"], weight)
-    whole = p["network"].gradient(p["theta"], p["X"], p["y"], weight, "log_loss")[0]
+    still = noise_of(p, 3, sigma=0.0).losses(KEY, "log_loss", p["y"], weight)
+    whole = p["network"].gradient(p["theta"], Data(p["X"], p["y"], weight), "log_loss")[0]
     np.testing.assert_allclose(still.mean(), whole, rtol=1e-13)
 
 
@@ -430,12 +447,10 @@ def test_losses_are_told_as_pairs():
 def test_estimates_are_unbiased():
     """The keyed signs of all units, pairs and examples: the mean over keys is the gradient."""
     p = problem((2, 3, 2), "identity", "squared_error", n_examples=3)
-    sampler = generation_of(p, 2).sampler
-    sample = []
+    found, sample = noise_of(p, 2), []
     for index in range(4000):
-        generation = Generation(p["theta"], sampler, 5, index, 6)
-        plus, minus = generation_losses(generation, "squared_error", p["y"], None)
-        sample.append(generation.gradient(plus - minus, 1.0, 6))
+        plus, minus = found.losses((5, index), "squared_error", p["y"])
+        sample.append(found.gradient((5, index), plus - minus))
     assert_mean(np.transpose(sample), gradient(p), detects=0.3)
 
 
@@ -450,9 +465,9 @@ def test_networks_learn(activation):
     x = network.initial(rng).astype(np.float32)
     state = adam.init(x)
     for index in range(300):
-        generation = Generation(x, ActivationNoise(network, x, X, 4, 0.3), 0, index, 512)
-        plus, minus = generation_losses(generation, "log_loss", y, None)
-        x, state = adam.step(x, generation.gradient(plus - minus, 1.0, 512), state, 0.03)
+        found, key = ActivationNoise(network, x, X, 4, 0.3), (0, index)
+        plus, minus = found.losses(key, "log_loss", y)
+        x, state = adam.step(x, found.gradient(key, plus - minus), state, 0.03)
     assert np.mean(LOSSES["zero_one"].values(network.forward(x, X), y)) == 0
 
 
@@ -467,7 +482,7 @@ def test_what_is_not_finite_is_never_hidden(activation, loss, bad):
     """With NaN in any parameter the loss is NaN; with an infinite one it is right or not finite."""
     for n_outputs in (1, 3):
         p = problem((3, 4, 2, n_outputs), activation, loss, n_pairs=2, seed=5)
-        assert_never_hidden(lambda broken: activation_losses(**broken), expected_losses, p, bad)
+        assert_never_hidden(losses_of, expected_losses, p, bad)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -475,46 +490,28 @@ def test_a_center_that_is_not_finite_has_no_finite_estimate(dtype):
     """Nor has an example that is not: sums of products pass NaN on."""
     p = problem(dtype=dtype)
     p["X"][3, 2] = np.nan
-    total = generation_of(p, 3).sampler.combine(np.ones(21), KEY, dtype)
-    assert np.isnan(p["network"].unpack(total)[0][0][2]).all()
+    found = noise_of(p, 3).gradient(KEY, np.ones(21))
+    assert np.isnan(p["network"].unpack(found)[0][0][2]).all()
 
 
 def test_no_examples_and_no_pairs():
     p = problem()
     none = p | {"words": p["words"][:0]}
-    assert activation_losses(**none).shape == (2, 7, 0)
+    assert losses_of(none).shape == (2, 7, 0)
     none = p | {"X": p["X"][:0], "y": p["y"][:0], "words": p["words"][:, :0]}
-    assert activation_losses(**none).shape == (2, 0, 3)
+    assert losses_of(none).shape == (2, 0, 3)
 
 
-# --- a value among others ------------------------------------------------------------------------
+# --- what is kept, what is refused ---------------------------------------------------------------
 
 
 def test_threads_are_not_pickled():
-    p = problem()
+    p, differences = problem(), np.ones(21)
     with Threads(2) as threads:
-        sampler = generation_of(p, 3, threads=threads).sampler
-        copy = pickle.loads(pickle.dumps(sampler))
+        copy = pickle.loads(pickle.dumps(noise_of(p, 3, threads=threads)))
     assert copy.threads is ALONE
-    weights = np.ones(21)
-    expected = generation_of(p, 3).sampler.combine(weights, KEY, float)
-    np.testing.assert_array_equal(copy.combine(weights, KEY, float), expected)
-
-
-def test_other_scales():
-    """Sums grow with sigma, estimates of given weights shrink with it."""
-    sampler = generation_of(problem(), 3).sampler
-    weights = np.random.default_rng(0).normal(size=21)
-    double = sampler.with_sigma(2 * sampler.sigma)
-    assert double.n == sampler.n == 84
-    once, twice = (s.combine(weights, KEY, float) for s in (sampler, double))
-    np.testing.assert_array_equal(twice, 2 * once)
-
-
-def test_there_are_no_perturbed_weights():
-    generation = generation_of(problem(), 3)
-    with pytest.raises(TypeError, match="perturbs activations"):
-        generation.points()
+    expected = noise_of(p, 3).gradient(KEY, differences)
+    np.testing.assert_array_equal(copy.gradient(KEY, differences), expected)
 
 
 @pytest.mark.parametrize("loss", ["absolute", lambda y, raw, weight: 0.0])
@@ -522,20 +519,7 @@ def test_a_loss_must_have_a_value_for_each_example(loss):
     """A function of the user's has one for all of them."""
     p = problem()
     with pytest.raises(ValueError, match="each example by itself"):
-        generation_losses(generation_of(p, 3), loss, p["y"], None)
-
-
-def test_a_generation_must_fit():
-    p = problem()
-    noise_of = generation_of(p, 3).sampler
-    weights = LowRank(p["network"].shapes)
-    for center, sampler, n_pairs, error, message in (
-        (p["theta"], weights, 21, TypeError, "perturbed by ActivationNoise, not by LowRank"),
-        (p["theta"], noise_of, 20, ValueError, "20 pairs: expected 3 for each of 7 examples"),
-        (p["theta"] + 1, noise_of, 21, ValueError, "another center"),
-    ):
-        with pytest.raises(error, match=message):
-            generation_losses(Generation(center, sampler, *KEY, n_pairs), "log_loss", p["y"], None)
+        noise_of(p, 3).losses(KEY, loss, p["y"])
 
 
 @pytest.mark.parametrize(
@@ -549,15 +533,15 @@ def test_a_generation_must_fit():
         ({"X": np.ones((7, 5), np.float32)}, "X has shape .* float32"),
         ({"y": np.zeros(6, int)}, "y has shape"),
         ({"y": np.zeros((7, 3))}, "y has shape"),
-        ({"sample_weight": np.ones(6)}, "sample_weight has shape"),
+        ({"weight": np.ones(6)}, "weight has shape"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, message):
     """Before the kernel, which would read beyond its arrays."""
     with pytest.raises(ValueError, match=message):
-        activation_losses(**problem() | change)
+        losses_of(problem() | change)
 
 
 def test_sums_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="words has shape"):
-        activation_sums(np.zeros((3, 24), np.uint32), np.zeros((7, 2)), 1.0, float)
+        activation_sums(np.zeros((3, 24), np.uint32), np.zeros((7, 2)), float)

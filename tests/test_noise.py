@@ -108,28 +108,41 @@ def test_sign_words_are_the_signs(key, pairs, size):
 
 
 @few
-@given(key=keys, pairs=pair_ranges, n=sizes, k=st.integers(0, 3), dtype=st.sampled_from("fd"))
-def test_perturb_equals_center_plus_and_minus_dense_directions(key, pairs, n, k, dtype):
+@given(key=keys, pairs=pair_ranges, n=sizes, k=st.integers(0, 3), dtype=st.sampled_from("fd"),
+       scaled=st.booleans())  # fmt: skip
+def test_perturb_equals_center_plus_and_minus_dense_directions(key, pairs, n, k, dtype, scaled):
     """Bit for bit, additions in the order of the reference."""
     center, rows = standard_normals(1, n, dtype), standard_normals(2, (k, n), dtype)
     coefs = standard_normals(3, (pairs[1] - pairs[0], k), dtype)
-    points = noise.perturb(center, 0.3, coefs, rows, key, pairs)
-    d = reference.directions(0.3, noise.normals(key, pairs, (0, n)), coefs, rows)
+    scales = standard_normals(7, n if scaled else 0, dtype)
+    points = noise.perturb(center, 0.3, scales, coefs, rows, key, pairs)
+    d = reference.directions(0.3, scales, noise.normals(key, pairs, (0, n)), coefs, rows)
     assert points.dtype == center.dtype
     np.testing.assert_array_equal(points, [center + d, center - d])
 
 
 @few
 @given(key=keys, n_pairs=st.integers(0, 9), n=sizes, k=st.integers(0, 3),
-       dtype=st.sampled_from("fd"))  # fmt: skip
-def test_combine_equals_the_weighted_sum_of_dense_directions(key, n_pairs, n, k, dtype):
+       dtype=st.sampled_from("fd"), scaled=st.booleans())  # fmt: skip
+def test_combine_equals_the_weighted_sum_of_dense_directions(key, n_pairs, n, k, dtype, scaled):
     """Bit for bit: summed in float64, pairs in their order."""
     weights, coefs = standard_normals(4, n_pairs), standard_normals(5, k)
     rows = standard_normals(6, (k, n), dtype)
-    found = noise.combine(weights, 0.3, coefs, rows, key)
+    scales = standard_normals(7, n if scaled else 0, dtype)
+    found = noise.combine(weights, 0.3, scales, coefs, rows, key)
     z = noise.normals(key, (0, n_pairs), (0, n))
     assert found.dtype == rows.dtype
-    np.testing.assert_array_equal(found, reference.combine(weights, 0.3, z, coefs, rows))
+    np.testing.assert_array_equal(found, reference.combine(weights, 0.3, scales, z, coefs, rows))
+
+
+@few
+@given(key=keys, n_pairs=st.integers(0, 9), n=sizes)
+def test_squares_equal_the_weighted_sum_of_dense_squares(key, n_pairs, n):
+    """Bit for bit: in float64, pairs in their order."""
+    weights, expected = standard_normals(4, n_pairs), np.zeros(n)
+    for w, z in zip(weights, noise.normals(key, (0, n_pairs), (0, n)), strict=True):
+        expected += w * z.astype(float) ** 2
+    np.testing.assert_array_equal(noise.squares(weights, n, key), expected)
 
 
 @few
@@ -142,7 +155,8 @@ def test_any_part_asked_for_alone_equals_that_part_of_the_whole(key, data):
     signs = noise.signs(key, (0, 6), 1100, "f4")
     np.testing.assert_array_equal(noise.signs(key, (a, b), d, "f4"), signs[a:b, :d])
     center, none = np.zeros(d, np.float32), np.empty((0, d), np.float32)
-    points = noise.perturb(center, 1.0, np.empty((b - a, 0), np.float32), none, key, (a, b))
+    ones, coefs = np.empty(0, np.float32), np.empty((b - a, 0), np.float32)
+    points = noise.perturb(center, 1.0, ones, coefs, none, key, (a, b))
     np.testing.assert_array_equal(points[0], whole[a:b, :d])
 
 

@@ -11,6 +11,7 @@ from blackbox_es import GuidedES, Isotropic, LowRank, VanillaES
 from blackbox_es._threads import Threads
 from blackbox_es.generation import Generation
 from blackbox_es.neural import kernels
+from blackbox_es.neural.data import Data
 from blackbox_es.neural.network import Network
 from blackbox_es.neural.objective import NetworkObjective
 from blackbox_es.samplers import Guided, orthonormal_rows, unit_guide
@@ -27,7 +28,7 @@ NETWORK = Network((5, 4, 3), "tanh")
 def objective(loss="log_loss", y=LABELS, weight=None, network=NETWORK, x=X, **options):
     """The objective of 32 pairs on two slices of 16 of the 96 examples."""
     options = {"batch_size": 16, "n_pairs": 32, **options}
-    return NetworkObjective(network, loss, x, y, weight, **options)
+    return NetworkObjective(network, loss, Data(x, y, weight), **options)
 
 
 def generation(network=NETWORK, guides=0, dtype=float, n_pairs=32, seed=3, index=0):
@@ -165,6 +166,13 @@ def test_only_low_rank_noise():
     other = Generation(gen.center, Isotropic(gen.center.size), 0, 0, 32)
     with pytest.raises(TypeError, match="LowRank noise, not by Isotropic"):
         objective().evaluate_generation(other)
+
+
+@pytest.mark.parametrize("n_pairs", [31, 33])
+def test_other_pairs_are_refused(n_pairs):
+    """Which have no slices: the slices are those of the pairs that were announced."""
+    with pytest.raises(ValueError, match=f"{n_pairs} pairs: .* made for n_pairs=32"):
+        objective().evaluate_generation(generation(n_pairs=n_pairs))
 
 
 @pytest.mark.skipif(not hasattr(kernels.evaluate, "signatures"), reason="nothing is compiled")

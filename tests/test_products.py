@@ -1,6 +1,8 @@
 """Products in a fixed order equal those of NumPy to rounding, for sizes around every block."""
 
 import numpy as np
+import pytest
+import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,3 +57,31 @@ def test_mix_is_the_matrix_product(m, k, n, dtypes):
     assert_close(found, matrix, rows)
     for i in range(m):
         np.testing.assert_array_equal(_products.mix(matrix[i : i + 1], rows)[0], found[i])
+
+
+@few
+@given(n_pairs=st.integers(0, 35), k=st.integers(1, 6), scale=st.sampled_from([1.0, 0.3, 1e9]))
+def test_weighted_sum_is_the_product_with_the_weights(n_pairs, k, scale):
+    weights, rows = normal(n_pairs), normal(n_pairs, k, dtype=np.float32)
+    found = _products.weighted_sum(weights, rows, scale)
+    assert_close(found[None] / scale, weights[None], rows.astype(float))
+
+
+@few
+@given(n_pairs=st.integers(1, 35), k=st.integers(1, 6), power=st.sampled_from([-500, 0, 500]))
+def test_regress_leaves_what_a_regression_leaves(n_pairs, k, power):
+    """Whatever the scale of the differences; those of zero are left out."""
+    differences, latent = normal(n_pairs) * 2.0**power, normal(n_pairs, k, dtype=np.float32)
+    differences[: n_pairs // 3] = 0.0
+    found = _products.regress(differences, latent)
+    expected = reference.regress(differences, latent)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("differences", [np.zeros(5), np.array([1.0, np.inf])])
+def test_regress_of_nothing(differences):
+    """Without a finite difference that is not zero there is nothing to learn."""
+    *_, largest, total, _ = _products.regress(differences, normal(differences.size, 2))
+    assert largest in (0.0, np.inf)
+    assert total == 0.0

@@ -15,12 +15,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from blackbox_es import _jit, noise
-from blackbox_es.samplers import (
-    Guided,
-    Isotropic,
-    LowRank,
-    directions,
-)
+from blackbox_es.samplers import Affine, Diagonal, Guided, Isotropic, LowRank, directions
 
 EPS = np.finfo(float).eps
 KEY = (7, 3)
@@ -42,7 +37,11 @@ def guided(n, sigma, rows, alpha):
 
 SHAPES = ((3, 4), (4, 2))
 N = LowRank(SHAPES).n
+SIGMAS = np.linspace(0.1, 0.5, N)
+MATRIX = np.random.default_rng(3).normal(size=(N, N)) / 10
 SAMPLERS = {
+    "diagonal": Diagonal(SIGMAS),
+    "affine": Affine(MATRIX),
     "isotropic": Isotropic(N, 0.3),
     "low rank": LowRank(SHAPES, 0.3),
     "guided": Guided(Isotropic(N, 0.3), random_rows(N, 3), 0.4),
@@ -56,7 +55,7 @@ every_sampler = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLE
 
 
 def law_covariance(make, n, sigma, rows, alpha):
-    """``E[d d^T] = sigma^2 (alpha/n I + (1-alpha)/k U U^T)``, trace sigma^2, to rounding."""
+    """``E[d d^T] = n sigma^2 (alpha/n I + (1-alpha)/k U U^T)``, trace n sigma^2, to rounding."""
     pairs = (0, 3 * (n + len(rows)))
     z = np.hstack(
         [
@@ -66,12 +65,11 @@ def law_covariance(make, n, sigma, rows, alpha):
     ).astype(np.float64)
     d = directions(make(n, sigma, rows, alpha), KEY, pairs)
     a, *_ = np.linalg.lstsq(z, d, rcond=None)
-    np.testing.assert_allclose(
-        z @ a, d, rtol=0, atol=1e-13 * sigma
-    )  # linear, nothing else comes in
-    expected = reference.covariance(n, sigma, alpha, rows)
-    np.testing.assert_allclose(a.T @ a, expected, rtol=0, atol=1e-12 * sigma**2)
-    assert math.isclose(np.trace(a.T @ a), sigma**2, rel_tol=1e-12)
+    # Linear: nothing else comes in.
+    np.testing.assert_allclose(z @ a, d, rtol=0, atol=1e-12 * sigma)
+    expected = reference.covariance(sigma, alpha, rows)
+    np.testing.assert_allclose(a.T @ a, expected, rtol=0, atol=1e-12 * n * sigma**2)
+    assert math.isclose(np.trace(a.T @ a), n * sigma**2, rel_tol=1e-12)
 
 
 @few
@@ -87,9 +85,23 @@ def test_isotropic_covariance_is_exact():
     )
 
 
+@pytest.mark.parametrize(
+    ("sampler", "root"), [(Diagonal(SIGMAS), np.diag(SIGMAS)), (Affine(MATRIX), MATRIX)]
+)
+def test_directions_are_a_root_of_the_covariance_times_normals(sampler, root):
+    """``d = A z`` to rounding, sigma the root of ``trace(A A^T) / n``, z and its sums as told."""
+    z, w = noise.normals(KEY, (0, 9), (0, N)).astype(float), np.arange(9.0)
+    np.testing.assert_allclose(directions(sampler, KEY, (0, 9)), z @ root.T, rtol=0, atol=1e-14)
+    assert math.isclose(sampler.sigma, math.sqrt((root**2).sum() / N), rel_tol=1e-14)
+    np.testing.assert_array_equal(sampler.latents(KEY, (2, 5)), z[2:5])
+    assert sampler.n == N
+    if isinstance(sampler, Diagonal):
+        np.testing.assert_allclose(sampler.squares(w, KEY), w @ z**2, rtol=1e-14)
+
+
 WRONG_SAMPLERS = {
     "sigma 10 % too large": lambda n, sigma, rows, a: guided(n, 1.1 * sigma, rows, a),
-    "sigma per coordinate": lambda n, sigma, rows, a: guided(n, math.sqrt(n) * sigma, rows, a),
+    "sigma of a length": lambda n, sigma, rows, a: guided(n, sigma / math.sqrt(n), rows, a),
     "shares swapped": lambda n, sigma, rows, a: guided(n, sigma, rows, 1 - a),
     "k ignored": lambda n, sigma, rows, a: guided(n, sigma, math.sqrt(len(rows)) * rows, a),
     "one guide lost": lambda n, sigma, rows, a: guided(n, sigma, rows[1:], a),
@@ -109,13 +121,13 @@ def test_wrong_covariances_are_found(fault):
     "shapes", [((1, 2), (2, 1)), ((2, 2), (2, 1)), ((3, 2),), ((2, 3), (3, 1))]
 )
 def test_low_rank_covariance_is_exact(monkeypatch, shapes):
-    """Over all combinations of signs the mean of ``d d^T`` is ``sigma^2/n I``, that of d zero."""
+    """Over all combinations of signs the mean of ``d d^T`` is ``sigma^2 I``, that of d zero."""
     sampler = LowRank(shapes, 0.3)
     size = sampler.factors(KEY, (0, 1), float).shape[1]
     every = np.array(list(itertools.product([-1.0, 1.0], repeat=size)))
     monkeypatch.setattr(noise, "signs", lambda key, pairs, size, dtype: every)
     d = directions(sampler, KEY, (0, len(every)))
-    expected = 0.3**2 / sampler.n * np.eye(sampler.n)
+    expected = 0.3**2 * np.eye(sampler.n)
     np.testing.assert_allclose(d.T @ d / len(d), expected, rtol=0, atol=1e-15)
     np.testing.assert_allclose(d.mean(axis=0), 0.0, rtol=0, atol=1e-15)
 
@@ -133,12 +145,11 @@ def test_low_rank_words_are_the_factors(shapes):
 
 @pytest.mark.parametrize("shapes", [((5, 3),), ((5, 4), (4, 3)), ((7, 5), (5, 3), (3, 1))])
 def test_low_rank_blocks(shapes):
-    """Magnitudes ``sigma/sqrt(n)``, hidden weights of rank one, the layout of a network."""
+    """Magnitudes sigma, hidden weights of rank one, the layout of a network."""
     sampler = LowRank(shapes, 0.3)
     d = directions(sampler, KEY, (0, 20))
     assert d.shape == (20, sum(m * h + h for m, h in shapes))
-    np.testing.assert_allclose(np.abs(d), 0.3 / math.sqrt(sampler.n), rtol=2 * EPS)
-    np.testing.assert_allclose((d**2).sum(axis=1), 0.3**2, rtol=1e-14)
+    np.testing.assert_allclose(np.abs(d), 0.3, rtol=2 * EPS)
     start = 0
     for fan_in, fan_out in shapes[:-1]:
         blocks = d[:, start : start + fan_in * fan_out].reshape(20, fan_in, fan_out)
@@ -151,7 +162,11 @@ def test_low_rank_blocks(shapes):
 @every_sampler
 def test_length_goes_with_sigma(sampler):
     """Twice the sigma is twice the direction, bit for bit."""
-    if isinstance(sampler, Guided):
+    if isinstance(sampler, Diagonal):
+        double = Diagonal(2 * sampler.sigmas)
+    elif isinstance(sampler, Affine):
+        double = Affine(2 * sampler.matrix)
+    elif isinstance(sampler, Guided):
         double = Guided(sampler.base.with_sigma(2 * sampler.sigma), sampler.rows, sampler.alpha)
     else:
         double = sampler.with_sigma(2 * sampler.sigma)
@@ -226,7 +241,7 @@ def test_points_are_mirror_images(sampler, dtype):
 
 def test_points_about_a_dyadic_center_mirror_exactly():
     """With steps of +-1/4 and a center of eighths nothing is rounded."""
-    sampler = LowRank(((3, 4),), sigma=1.0)  # n = 16
+    sampler = LowRank(((3, 4),), sigma=0.25)  # n = 16
     center = np.random.default_rng(0).integers(-99, 99, 16) / 8
     plus, minus = sampler.perturb(center, KEY, (0, 50))
     np.testing.assert_array_equal(plus - center, center - minus)
@@ -266,11 +281,12 @@ def test_alpha_one_draws_what_the_base_draws(base, dtype):
 
 @pytest.mark.parametrize("base", [Isotropic(N, 0.3), LowRank(SHAPES, 0.3)])
 def test_guided_directions_are_their_formula(base):
-    """``sqrt(alpha) d_base + sigma sqrt((1-alpha)/k) z U^T`` to rounding."""
+    """``sqrt(alpha) d_base + sigma sqrt(n (1-alpha)/k) z U^T`` to rounding."""
     rows = random_rows(N, 3)
     sampler = Guided(base, rows, 0.4)
     z = noise.normals(KEY, (0, 9), (0, 3), stream=noise.SUBSPACE).astype(float)
-    expected = math.sqrt(0.4) * directions(base, KEY, (0, 9)) + 0.3 * math.sqrt(0.6 / 3) * z @ rows
+    scale = 0.3 * math.sqrt(N * 0.6 / 3)
+    expected = math.sqrt(0.4) * directions(base, KEY, (0, 9)) + scale * z @ rows
     np.testing.assert_allclose(directions(sampler, KEY, (0, 9)), expected, rtol=0, atol=1e-15)
     np.testing.assert_array_equal(sampler.latent(KEY, (0, 9)), z)
 

@@ -80,24 +80,57 @@ def test_utilities_sum_to_zero(values):
     assert abs(shaping.nes(values).sum()) <= 1e-13
 
 
+def difference(shape, values):
+    """``u(x + d) - u(x - d)`` of each pair."""
+    utilities = shaping.shaped(shape, values, 0).utilities
+    return utilities[0] - utilities[1]
+
+
 @every_shaping
 @few
 @given(values=with_ties | reals)
-def test_swapped_halves_swap_the_sign_of_the_weights(shape, values):
+def test_swapped_halves_swap_the_sign_of_the_differences(shape, values):
     """Bit for bit where utilities do not depend on sums of values."""
-    swapped = shaping.weights(shape, values[::-1])
-    weights = shaping.weights(shape, values)
-    assert weights.shape == (values.shape[1],)
+    swapped, found = difference(shape, values[::-1]), difference(shape, values)
+    assert found.shape == (values.shape[1],)
     if shape is shaping.standardized:
-        np.testing.assert_allclose(swapped, -weights, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(swapped, -found, rtol=1e-9, atol=1e-9)
     else:
-        np.testing.assert_array_equal(swapped, -weights)
+        np.testing.assert_array_equal(swapped, -found)
 
 
-def test_raw_weights_are_differences():
+def test_raw_utilities_are_the_values():
     values = np.array([[3.0, 1.0], [2.0, 100.0]])
     assert shaping.raw(values) is values
-    np.testing.assert_array_equal(shaping.weights(shaping.raw, values), [1.0, -99.0])
+    assert shaping.shaped(shaping.raw, values, 0).mean == 26.5
+
+
+@every_shaping
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_failed_pair_is_left_out(shape, bad):
+    """Utilities are those of the other pairs, its own zero; with ranks inf is the worst value."""
+    values = np.array([[1.0, bad, 3.0, 9.0], [4.0, 5.0, 2.0, 7.0]])
+    found = shaping.shaped(shape, values, 0)
+    if bad == np.inf and shape in shaping.RANK_BASED:
+        expected = shape(np.where(values == np.inf, 1e9, values))
+        assert (found.n_valid, found.n_failed) == (4, 0)
+    else:
+        expected = np.insert(shape(np.delete(values, 1, axis=1)), 1, 0.0, axis=1)
+        assert (found.n_valid, found.n_failed) == (3, 1)
+        assert found.valid.tolist() == [True, False, True, True]
+    np.testing.assert_array_equal(found.utilities, expected)
+    assert found.mean == np.mean([1.0, 3.0, 9.0, 4.0, 5.0, 2.0, 7.0])
+
+
+def test_half_of_the_pairs_may_fail():
+    """With fewer there is nothing to learn; minus infinity ends the search."""
+    values = np.array([[np.nan, np.nan, 1.0, 2.0], [1.0, 2.0, 3.0, 4.0]])
+    assert shaping.shaped(shaping.raw, values, 0).n_valid == 2
+    values[1, 2] = np.nan
+    with pytest.raises(shaping.EvaluationError, match="3 of 4 pairs of generation 7"):
+        shaping.shaped(shaping.raw, values, 7)
+    values[0, 0] = -np.inf
+    assert shaping.shaped(shaping.raw, values, 7).n_valid == 0
 
 
 @few
@@ -131,7 +164,6 @@ def test_resolve_takes_a_name_or_a_function():
 def test_a_shaping_must_keep_the_shape():
     values = np.arange(6.0).reshape(2, 3)
     with pytest.raises(ValueError, match=r"shape \(3,\): expected \(2, 3\)"):
-        shaping.weights(lambda v: v[0], values)
-    np.testing.assert_array_equal(
-        shaping.weights(lambda v: v.astype(int).tolist(), values), [-3.0, -3.0, -3.0]
-    )
+        shaping.shaped(lambda v: v[0], values, 0)
+    found = difference(lambda v: v.astype(int).tolist(), values)
+    np.testing.assert_array_equal(found, [-3.0, -3.0, -3.0])

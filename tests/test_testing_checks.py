@@ -1,16 +1,19 @@
 """What all checks share: results, budget, expected failures, messages, and no trace left."""
 
 import html.parser
+import os
 import pickle
 import random
 import re
 import subprocess
 import sys
 import unittest
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import blackbox_es
 from blackbox_es.testing import (
     CheckFailed,
     check_objective,
@@ -19,15 +22,15 @@ from blackbox_es.testing import (
     objective_checks_generator,
     parametrize_with_objective_checks,
 )
-from blackbox_es.testing.estimator_laws import ESTIMATOR_CHECKS
+from blackbox_es.testing.gradient_laws import GRADIENT_CHECKS
 from blackbox_es.testing.objectives import OBJECTIVE_CHECKS
-from blackbox_es.testing.optimizer_laws import OPTIMIZER_CHECKS
+from blackbox_es.testing.search_laws import SEARCH_CHECKS
 from blackbox_es.testing.surrogates import SURROGATE_CHECKS
 
 X0 = np.array([1.0, 2.0, 3.0])
 # Those that apply to a plain function of one point.
 PLAIN = [c.name for c in OBJECTIVE_CHECKS if c.name not in ("check_batch", "check_noise")]
-TABLES = (OBJECTIVE_CHECKS, SURROGATE_CHECKS, ESTIMATOR_CHECKS, OPTIMIZER_CHECKS)
+TABLES = (OBJECTIVE_CHECKS, SURROGATE_CHECKS, GRADIENT_CHECKS, SEARCH_CHECKS)
 EVERY = {c.name: c for checks in TABLES for c in checks}
 
 
@@ -77,7 +80,8 @@ def test_results_are_shaped_like_those_of_scikit_learn():
 def test_counted_evaluations_are_the_real_ones():
     """What is reported was called, no less and no more, but for the calls in other processes."""
     calls = []
-    names = [c.name for c in OBJECTIVE_CHECKS if c.name not in ("check_processes", "check_pickle")]
+    elsewhere = ("check_processes", "check_pickle", "check_neighbours")
+    names = [c.name for c in OBJECTIVE_CHECKS if c.name not in elsewhere]
     report = check_objective(lambda x: calls.append(1) or sphere(x), X0, checks=names)
     assert report.spent == len(calls)
 
@@ -152,7 +156,7 @@ def test_a_failure_says_law_example_and_cure():
         check_objective(spoils, X0)
     lines = str(raised.value).splitlines()
     assert lines[0] == (
-        "check_argument_untouched: The objective does not write into its argument: not so."
+        "check_argument_untouched: The objective does not write into its argument: violated."
     )
     assert lines[1:3] == ["    x before: [1., 2., 3.]", "    x after: [2., 3., 4.]"]
     assert lines[3].startswith("    what to do: work on a copy")
@@ -160,7 +164,7 @@ def test_a_failure_says_law_example_and_cure():
 
 
 def test_all_failures_are_raised_together():
-    """Nobody mends one failure only to meet the next."""
+    """Independent failures are reported at once."""
     calls = []
 
     def twice_wrong(x):
@@ -341,3 +345,101 @@ def test_generator():
 def test_parametrized(objective, check):
     """As users write it: expected failures are xfail, of one objective here."""
     check(objective)
+
+
+MINE = """
+import threading
+
+def spoils(x):
+    x -= 1.0
+    return float(x @ x)
+
+def raises(x, seed=0):
+    raise KeyError("mine")
+
+def raises_far_away(x):
+    return float(x @ x) if abs(x).max() < 1e3 else exit()
+
+def raises_if_read_only(x):
+    return float(x @ x) if x.flags.writeable else raises(x)
+
+def raises_in_threads(x):
+    main = threading.current_thread() is threading.main_thread()
+    return float(x @ x) if main else raises(x)
+
+class Stuck:
+    def __init__(self, x0, seed):
+        pass
+    def ask(self):
+        raise KeyError("mine")
+"""
+
+TESTS = """
+import numpy as np
+from blackbox_es.testing import *
+from blackbox_es.testing.stateful import optimizer_machine
+from blackbox_es.testing.statistics import assert_mean
+from mine import *
+
+@parametrize_with_objective_checks(
+    {"spoils": (spoils, [1, 2])}, checks=["check_argument_untouched"]
+)
+def test_step(objective, check):
+    check(objective)
+
+def test_steps():
+    for f, check in objective_checks_generator(spoils, [1, 2]):
+        check(f)
+
+def test_report():
+    check_objective(spoils, [1, 2])
+
+def test_cause():
+    check_objective(raises, [1, 2])
+
+def test_far_away():
+    check_objective(raises_far_away, [1, 2])
+
+def test_read_only():
+    check_objective(raises_if_read_only, [1, 2])
+
+def test_threads():
+    check_objective(raises_in_threads, [1, 2], checks=["check_threads"])
+
+def test_processes():
+    check_objective(raises, [1, 2], checks=["check_processes"])
+
+def test_surrogate():
+    check_surrogate(lambda x: float(x @ x), raises, [1, 2])
+
+def test_gradient():
+    check_gradient_estimator(raises)
+
+def test_optimizer():
+    check_optimizer(Stuck)
+
+def test_mean():
+    assert_mean(np.zeros(10**4), 1.0, std=1.0, detects=1.0)
+
+TestMachine = optimizer_machine(Stuck).TestCase
+"""
+
+
+def test_under_pytest_the_report_comes_first(tmp_path):
+    """Below the line of the test, with no frame of ours; the user's own are there."""
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "test_mine.py").write_text(TESTS)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py"]
+    root = str(Path(blackbox_es.__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": root}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    text = done.stdout
+    assert "13 failed" in text, text + done.stderr
+    assert not re.search(r"blackbox_es.testing.\w+\.py", text), text
+    lines = text.splitlines()
+    below = [lines[i + 1].split()[1:3] for i, line in enumerate(lines) if line[:5] == ">    "]
+    failed = ["blackbox_es.testing.CheckFailed:", "check_argument_untouched:"]
+    assert below[:3] == [failed] * 3
+    assert below.count(["KeyError:", "'mine'"]) >= 5  # causes, at the user's own line
+    assert re.search(r"raised in a worker: KeyError\('mine'\) in line 9 of .*mine\.py", text)
+    assert lines.count("check = check_argument_untouched") == 1

@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 if all went well."""
     parser = argparse.ArgumentParser(
         prog="blackbox-es",
-        description="Evolution strategies at work. `COMMAND --help` tells the options.",
+        description="Evolution strategies at work. `COMMAND --help` shows the options.",
     )
     parser.add_argument("--version", action="version", version=blackbox_es.__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

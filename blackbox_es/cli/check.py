@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
         "check",
         help="check an objective of your own, and its surrogate gradient",
         description="Call an objective at points near x0 and report what an optimizer would "
-        "stumble over. The exit status is 1 if a check failed, 2 if an argument is no good.",
+        "stumble over. The exit status is 1 if a check failed, 2 if an argument is invalid.",
         epilog="example: python -m blackbox_es check mymodule:loss --x0 0.5 -1 2 --sigma 0.1",
     )
     parser.add_argument("objective", metavar="MODULE:FUNCTION", help="f(x) -> float")
@@ -30,7 +30,9 @@ def add(commands: Any) -> None:
         metavar="X",
         help="numbers, or MODULE:NAME of a vector or of a function that returns one",
     )
-    parser.add_argument("--sigma", type=float, default=0.1, help="length of a step (0.1)")
+    parser.add_argument(
+        "--sigma", type=float, default=0.1, help="standard deviation of a coordinate (0.1)"
+    )
     parser.add_argument(
         "--bounds", nargs=2, type=float, metavar=("LOW", "HIGH"), help="of every coordinate"
     )

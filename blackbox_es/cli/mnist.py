@@ -20,10 +20,8 @@ Array = npt.NDArray[Any]
 _COMPONENTS = 48  # principal components kept of 784 pixels: 82 % of their variance
 _PROBE = 20  # generations timed to find how many fit into the budget
 _SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
-_PAIRS = {
-    "mnist": 2048,
-    "digits": 256,
-}  # that perturb weights: threads share large generations best
+# That perturb weights: threads share large generations best
+_PAIRS = {"mnist": 2048, "digits": 256}
 _HIDDEN = {"weights": (64,), "activations": (256,)}
 
 

@@ -44,7 +44,8 @@ def run(arguments: argparse.Namespace) -> None:
     n_iter, seed = arguments.iterations, arguments.seed
     problem = PerturbedQuadratic(seed=arguments.problem_seed)
     common = {
-        "sigma": 0.1, "n_pairs": 1, "optimizer": "sgd", "max_iter": n_iter,
+        "sigma": 0.1 / np.sqrt(problem.x0.size),  # the paper's 0.1: there sigma is a length
+        "n_pairs": 1, "optimizer": "sgd", "max_iter": n_iter,
         "vectorized": True, "random_state": seed, "verbose": 1,
     }  # fmt: skip
     vanilla, guided = blackbox_es.VanillaES, blackbox_es.GuidedES

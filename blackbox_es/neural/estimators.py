@@ -6,12 +6,12 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from blackbox_es.neural.data import Data
 from blackbox_es.neural.training import ESMLP
 
 Array = npt.NDArray[Any]
@@ -41,8 +41,7 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
         so it takes far fewer evaluations, but it needs a loss by name and has no guide.
     sigma : float, schedule or None
         Standard deviation of the perturbation of each weight, or of each unit; None is 0.03, or
-        0.1. (For weights, ``sqrt(n)`` times this is the sigma of the strategies, which is the
-        length of a direction.)
+        0.1.
     n_pairs : int or None
         Antithetic pairs per generation, or per example with ``perturb="activations"``; None is 128,
         or 64.
@@ -106,7 +105,7 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
     True
     """
 
-    _losses = ("log_loss", "zero_one", "hinge")
+    _targets = "labels"
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train on one pass over these examples, going on where the last call stopped.
@@ -133,7 +132,7 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
 
     def predict_proba(self, X: Any) -> Array:
         """Probabilities of the classes, shape (n_samples, n_classes)."""
-        return _probabilities(self._raw(X))
+        return self._predictions(self._raw(X))
 
     def predict_log_proba(self, X: Any) -> Array:
         """Logarithms of `predict_proba`."""
@@ -146,7 +145,6 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
         if reset:
             self.classes_ = np.unique(y if classes is None else classes)
             self.n_outputs_ = 1 if len(self.classes_) == 2 else len(self.classes_)
-            self.out_activation_ = "logistic" if self.n_outputs_ == 1 else "softmax"
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(
                 f"classes={classes!r} are not those of the first call, {self.classes_.tolist()}"
@@ -158,13 +156,12 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
             raise ValueError(f"y has one class, {self.classes_[0]!r}: at least two are needed")
         return np.searchsorted(self.classes_, y)
 
-    def _user_loss(self, y: Array, raw: Array, weight: Array | None) -> Any:
-        weights = {} if weight is None else {"sample_weight": weight}
-        loss: Any = self.loss
-        return loss(self.classes_[y], _probabilities(raw), **weights)
+    def _decoded(self, y: Array, predictions: Array) -> tuple[Array, Array]:
+        return self.classes_[y], predictions
 
-    def _score(self, raw: Array, y: Array, weight: Array | None) -> float:
-        return float(np.average(_probabilities(raw).argmax(axis=1) == y, weights=weight))
+    def _score(self, raw: Array, data: Data) -> float:
+        right = self._predictions(raw).argmax(axis=1) == data.y
+        return float(np.average(right, weights=data.weight))
 
 
 class ESMLPRegressor(RegressorMixin, ESMLP):  # type: ignore[misc]
@@ -191,7 +188,7 @@ class ESMLPRegressor(RegressorMixin, ESMLP):  # type: ignore[misc]
     True
     """
 
-    _losses = ("squared_error",)
+    _targets = "numbers"
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on one pass over these examples, going on where the last call stopped.
@@ -206,8 +203,8 @@ class ESMLPRegressor(RegressorMixin, ESMLP):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Array:
         """The predicted targets, shape (n_samples,) or (n_samples, n_outputs)."""
-        raw = self._raw(X)
-        return raw[:, 0] if self._one_dimensional else raw
+        predictions = self._predictions(self._raw(X))
+        return predictions[:, 0] if self._one_dimensional else predictions
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -222,25 +219,12 @@ class ESMLPRegressor(RegressorMixin, ESMLP):  # type: ignore[misc]
         if reset:
             self._one_dimensional = y.ndim == 1
             self.n_outputs_ = columns.shape[1]
-            self.out_activation_ = "identity"
         elif columns.shape[1] != self.n_outputs_:
             raise ValueError(f"y has {columns.shape[1]} outputs: expected {self.n_outputs_}")
         return columns
 
-    def _user_loss(self, y: Array, raw: Array, weight: Array | None) -> Any:
-        weights = {} if weight is None else {"sample_weight": weight}
-        if self._one_dimensional:
-            y, raw = y[:, 0], raw[:, 0]
-        loss: Any = self.loss
-        return loss(y, raw, **weights)
+    def _decoded(self, y: Array, predictions: Array) -> tuple[Array, Array]:
+        return (y[:, 0], predictions[:, 0]) if self._one_dimensional else (y, predictions)
 
-    def _score(self, raw: Array, y: Array, weight: Array | None) -> float:
-        return float(r2_score(y, raw, sample_weight=weight))
-
-
-def _probabilities(raw: Array) -> Array:
-    """Of each class, from the outputs before the output activation."""
-    if raw.shape[1] == 1:
-        positive = expit(raw)
-        return np.hstack([1.0 - positive, positive])
-    return np.asarray(softmax(raw, axis=1))
+    def _score(self, raw: Array, data: Data) -> float:
+        return float(r2_score(data.y, self._predictions(raw), sample_weight=data.weight))

@@ -22,10 +22,14 @@ also as fast.
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from blackbox_es._jit import inline, jit
+
+Array = npt.NDArray[Any]
 
 BLOCK = 64  # examples per row: whole registers, and few enough to stay in the nearest cache
 CHUNK = 16  # units that pass through a layer together, and stay in the nearest cache
@@ -36,8 +40,61 @@ HALF_ROW, BIT = np.uintp(BLOCK // 2), np.uint32(1)  # examples whose signs are i
 ZERO, ONE = np.intp(0), np.intp(1)  # no literals: Numba would compile a version for each
 WORD = 32  # signs, lowest bit first
 
+# Rows of the tables in `activations` and `losses` name these; `_activate` and `_losses` branch.
 RELU, TANH, LOGISTIC, IDENTITY, STEP, SIGN = range(6)
 NO_LOSS, LOG_LOSS, SQUARED_ERROR, ZERO_ONE, HINGE = range(5)
+
+
+# -- what kernels are given ------------------------------------------------------------------------
+# Here and not where it is filled in, because Numba's disk cache would not notice that fields of the
+# same types have changed places.
+
+
+class Places(NamedTuple):
+    """The first row of each thing that depends on the examples, and two numbers of rows."""
+
+    examples: int  # D rows: X transposed, padded
+    targets: int  # T
+    shared: int  # (1 + k) N1: X W + bias of the first layer, at theta and each of the subspace
+    projected: int  # X a of GROUP pairs, or X E + c of one pair if there is no hidden layer
+    line: int  # 2: h a of one layer, and of the next
+    hidden: int  # CHUNK: h, some units at a time
+    linear: int  # 2 stride: h W + bias of one layer, and of the next
+    values: int  # TILE: the losses first, then what they are made of; and where X is transposed
+    first: int  # 1: the losses of the first half
+    end: int
+    stride: int  # units of the widest layer, and a row in front for `_losses`
+
+
+class Task(NamedTuple):
+    """What a call computes, from what and where. Flat, of the dtype of theta unless said."""
+
+    fan_in: Array  # (L,) int64, as the next three
+    fan_out: Array
+    in_parameters: Array  # where a layer starts
+    in_signs: Array  # where a layer starts in the signs of a pair
+    n_parameters: int  # padded
+    n_factors: int  # padded
+    n_guides: int
+    activation: int
+    loss: int
+    parameters: Array  # theta, the rows of the subspace and room for a perturbed layer, all padded
+    sigma: Any  # scalar of that dtype
+    words: Array  # (P, n_factors / WORD) uint32, two-dimensional
+    masks: Array  # (WORD,) uint32: one bit each
+    signs: Array  # (GROUP, n_factors), of the pairs at hand; of one if there is no hidden layer
+    coefs: Array  # (P, k)
+    X: Array  # (M, D), two-dimensional
+    targets: Array  # (M, T), two-dimensional: labels or regression targets
+    weights: Array  # (M,) float64, or empty for weights of one
+    starts: Array  # (P,) int64
+    batch: int
+    at: Places
+    rows: Array  # (at.end, BLOCK)
+    row_weights: Array  # (BLOCK,) float64
+    losses: Array  # (2, P), float64, two-dimensional: the result, zero at first
+    squares: Array  # (M,), float64: the result by example, zero at first
+    outputs: Array  # (2, P, batch, K), four-dimensional: the result if loss is NO_LOSS, or empty
 
 
 # -- from examples to outputs ----------------------------------------------------------------------
@@ -93,7 +150,7 @@ def _evaluate_group(task, first, last, row, count):
     for pair in range(first, last):
         for half in range(2):
             sign = rows.dtype.type(1 - 2 * half)
-            step = sign * task.scale
+            step = sign * task.sigma
             z, u = at.shared, at.projected + (pair - first)
             if k > 0 or n_layers == 1:
                 z, size = at.linear, fan_out[0] * BLOCK
@@ -449,6 +506,30 @@ def _compare(rows, values, first, half, squares):
 # -- moved activations -----------------------------------------------------------------------------
 
 
+class NodeTask(NamedTuple):
+    """What a call of `evaluate_nodes` computes; its fields are those of `Task`, but for the noise.
+
+    Unit j, counted over all layers, of examples 64 b ... 64 b + 63 has the signs of words
+    ``2 (b U + j)`` and the next of a pair, with U the number of units.
+    """
+
+    fan_in: Array
+    fan_out: Array
+    in_parameters: Array
+    activation: int
+    loss: int
+    parameters: Array
+    sigma: Any
+    words: Array  # (P, 2 U blocks) uint32
+    X: Array
+    targets: Array
+    weights: Array
+    at: Places
+    rows: Array
+    row_weights: Array
+    losses: Array  # (2, M, P) float64, the result
+
+
 @jit(contract=True)
 def evaluate_nodes(task, first, last):
     """Losses of both halves of all pairs for blocks first ... last of the examples."""
@@ -469,7 +550,7 @@ def evaluate_nodes(task, first, last):
         for pair in range(n_pairs):
             noise = words[pair, block * n_words : (block + 1) * n_words]
             for half in range(2):
-                raw = _moved_outputs(task, noise, rows.dtype.type(1 - 2 * half) * task.step)
+                raw = _moved_outputs(task, noise, rows.dtype.type(1 - 2 * half) * task.sigma)
                 _losses(rows, at.values, raw, at.targets, task.loss, task.fan_out[n_layers - 1])
                 v = rows[at.values * BLOCK : (at.values + 1) * BLOCK]
                 for e in range(count):
@@ -513,8 +594,8 @@ def _move(rows, out, base, words, word, step, activation, n):
 
 
 @jit()
-def sum_signs(out, words, weights, scale):
-    """out[i, j] = scale * sum_p weights[i, p] xi_{i,j,p}."""
+def sum_signs(out, words, weights):
+    """out[i, j] = sum_p weights[i, p] xi_{i,j,p}."""
     (n_examples, n_units), n_pairs = out.shape, weights.shape[1]
     rows, total = np.empty(n_pairs * BLOCK), np.empty(BLOCK)
     for begin in range(0, n_examples, BLOCK):
@@ -522,7 +603,7 @@ def sum_signs(out, words, weights, scale):
         rows[:] = 0
         for e in range(count):
             for pair in range(n_pairs):
-                rows[pair * BLOCK + e] = scale * weights[begin + e, pair]
+                rows[pair * BLOCK + e] = weights[begin + e, pair]
         first = begin // BLOCK * 2 * n_units
         for unit in range(n_units):
             total[:] = 0

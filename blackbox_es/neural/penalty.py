@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from blackbox_es._config import config
 from blackbox_es.optimizers import Array, Optimizer, State, resolve
-from blackbox_es.schedules import Schedule
 
 
+@config
 class Penalized(Optimizer):
     """An optimizer of ``f(x) + sum_i penalty_i x_i^2 / 2``.
 
@@ -14,27 +15,27 @@ class Penalized(Optimizer):
 
     Parameters
     ----------
-    optimizer : str or Optimizer
+    optimizer : Optimizer
     penalty : ndarray of shape (n,)
     """
 
-    def __init__(self, optimizer: str | Optimizer, penalty: Array) -> None:
-        self.optimizer = optimizer
-        self.penalty = penalty
-
-    @property
-    def learning_rate(self) -> float | Schedule | None:  # type: ignore[override]
-        """That of the optimizer."""
-        return resolve(self.optimizer).learning_rate
+    optimizer: Optimizer
+    penalty: Array
 
     def _check(self) -> None:
-        resolve(self.optimizer).check()
+        self.optimizer.check()
 
     def init(self, x: Array) -> State:
         """The state of the optimizer."""
-        return resolve(self.optimizer).init(x)
+        return self.optimizer.init(x)
 
     def step(self, x: Array, gradient: Array, state: State, rate: float) -> tuple[Array, State]:
         """A step of the optimizer with the penalty's gradient added."""
         penalized = gradient + (self.penalty * x).astype(x.dtype, copy=False)
-        return resolve(self.optimizer).step(x, penalized, state, rate)
+        return self.optimizer.step(x, penalized, state, rate)
+
+
+def penalized(optimizer: str | Optimizer, penalty: Array) -> Penalized:
+    """The optimizer with this penalty, and with the learning rate of its own if it has one."""
+    inner = resolve(optimizer)
+    return Penalized(inner.learning_rate, optimizer=inner, penalty=penalty)

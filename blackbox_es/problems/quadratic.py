@@ -49,7 +49,7 @@ class PerturbedQuadratic:
         noise: float = 1.5,
         seed: int = 2,
     ) -> None:
-        rng = np.random.RandomState(seed)  # the notebooks' generator: their numbers are met
+        rng = np.random.RandomState(seed)  # the notebooks' generator, for their numbers
         a, b = rng.randn(m, n), rng.randn(m)
         self.x0 = np.zeros(n)
         self._hessian = a.T @ a / m

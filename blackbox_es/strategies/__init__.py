@@ -1,9 +1,22 @@
 """The strategies, one file each; a line here enrols one everywhere, in the tests too."""
 
+from blackbox_es.strategies.ars import ARS
 from blackbox_es.strategies.guided import GuidedES
+from blackbox_es.strategies.nres import NRES
+from blackbox_es.strategies.pgpe import PGPE
+from blackbox_es.strategies.snes import SNES
 from blackbox_es.strategies.vanilla import VanillaES
+from blackbox_es.strategies.xnes import XNES
 from blackbox_es.strategy import EvolutionStrategy
 
-STRATEGIES: dict[str, type[EvolutionStrategy]] = {"guided-es": GuidedES, "vanilla-es": VanillaES}
+STRATEGIES: dict[str, type[EvolutionStrategy]] = {
+    "guided-es": GuidedES,
+    "vanilla-es": VanillaES,
+    "pgpe": PGPE,
+    "snes": SNES,
+    "xnes": XNES,
+    "ars": ARS,
+    "nres": NRES,
+}
 
-__all__ = ["STRATEGIES", "GuidedES", "VanillaES"]
+__all__ = ["ARS", "NRES", "PGPE", "SNES", "STRATEGIES", "XNES", "GuidedES", "VanillaES"]

@@ -1,11 +1,12 @@
 """Checks of your own objectives, surrogates, gradient estimators and optimizers.
 
-Needs neither pytest nor Hypothesis; the modules ``strategies`` and ``stateful`` are for Hypothesis,
-``statistics`` has assertions of known error rates, ``adapters`` are for others' optimizers.
+Needs neither pytest nor Hypothesis. Beside what is listed here: ``hypothesis_strategies`` and
+``stateful`` for Hypothesis, ``statistics`` with assertions of known error rates, and ``adapters``
+for other packages' optimizers.
 """
 
 from blackbox_es.testing.checks import CheckFailed, CheckReport
-from blackbox_es.testing.estimators import (
+from blackbox_es.testing.gradients import (
     check_gradient_estimator,
     gradient_estimator_checks_generator,
 )
@@ -14,7 +15,7 @@ from blackbox_es.testing.objectives import (
     objective_checks_generator,
     parametrize_with_objective_checks,
 )
-from blackbox_es.testing.optimizers import (
+from blackbox_es.testing.searches import (
     check_optimizer,
     optimizer_checks_generator,
     parametrize_with_optimizer_checks,

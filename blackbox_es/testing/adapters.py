@@ -60,7 +60,7 @@ class OneByOne:
         self.optimizer.tell(list(zip(X, values, strict=False)))
 
 
-class Surrogate:
+class WithSurrogate:
     """A started strategy with a surrogate gradient, which it is given at its center when asked.
 
     Parameters
@@ -73,7 +73,7 @@ class Surrogate:
     Examples
     --------
     >>> from blackbox_es import GuidedES
-    >>> es = Surrogate(GuidedES(n_pairs=2, random_state=0).start([1.0, 2.0]), lambda x: 2 * x)
+    >>> es = WithSurrogate(GuidedES(n_pairs=2, random_state=0).start([1.0, 2.0]), lambda x: 2 * x)
     >>> X = es.ask()
     >>> es.tell(X, [float(x @ x) for x in X])
     >>> es.es.n_iter_

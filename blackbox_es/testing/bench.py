@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
 import pickle
 import random
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Integral
 from typing import Any
 
@@ -27,8 +27,10 @@ from blackbox_es.testing.checks import broken
 
 Array = npt.NDArray[Any]
 
+__tracebackhide__ = True  # pytest shows the caller's code, not ours
 
-_RAISED = "mend the objective; where it cannot have a value, let it return NaN"
+
+_RAISED = "fix the objective; where it cannot have a value, let it return NaN"
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ class Function:
 class ObjectiveBench:
     """An objective, where to look at it, and how often it was evaluated.
 
-    Points are drawn by the law of isotropic search: ``x0 + sigma / sqrt(n) z``. All randomness is a
-    function of the seed and of a name.
+    Points are those of an isotropic search: ``x0 + sigma z``. All randomness is a function of the
+    seed and of a name.
     """
 
     unit = "evaluations"
@@ -100,6 +102,14 @@ class ObjectiveBench:
         """Values can be compared: there is no noise, or a seed decides it."""
         return self.function.takes_seed or not self.stochastic
 
+    @cached_property
+    def unused(self) -> bytes | None:
+        """The function, pickled before the first evaluation; None if that cannot be done."""
+        try:
+            return pickle_of(self.function)
+        except Exception:  # check_pickle says why
+            return None
+
     # -- points ------------------------------------------------------------------------------------
 
     def rng(self, name: str) -> np.random.Generator:
@@ -110,12 +120,12 @@ class ObjectiveBench:
         """Rows near x0, x0 itself first: the simplest example of a broken law is seen first."""
         z = self.rng(name).standard_normal((count, self.n))
         z[0] = 0.0
-        return self.inside(self.x0 + z * (self.sigma / math.sqrt(self.n)))
+        return self.inside(self.x0 + self.sigma * z)
 
     def pairs(self, count: int, name: str = "pairs", scale: float = 1.0) -> Array:
         """Antithetic points, shape (2, count, n); the same directions for every scale."""
         z = self.rng(name).standard_normal((count, self.n))
-        d = z * (scale * self.sigma / math.sqrt(self.n))
+        d = scale * self.sigma * z
         return self.inside(np.stack([self.x0 + d, self.x0 - d]))
 
     def inside(self, points: Array) -> Array:
@@ -125,9 +135,10 @@ class ObjectiveBench:
     # -- calls -------------------------------------------------------------------------------------
 
     def guarded(
-        self, x: Array, call: Callable[[], Any], evaluations: int, advice: str = _RAISED
+        self, x: Array, call: Callable[[], Any], evaluations: int, advice: str | None = _RAISED
     ) -> Any:
         """What ``call`` returns; the law is broken if it raises."""
+        _ = self.unused
         self.spent += evaluations
         try:
             return call()
@@ -157,17 +168,22 @@ def array_of(value: Any) -> Array:
         return np.asarray(None)
 
 
-def pickled(value: Any) -> bytes:
+def pickle_of(value: Any) -> bytes:
     """As joblib does: by cloudpickle, which knows lambdas and closures, if not by pickle."""
     try:
         return pickle.dumps(value)
     except Exception:
         import joblib
 
-        try:
-            return pickle.dumps(joblib.wrap_non_picklable_objects(value))
-        except Exception as error:
-            broken(raised=error, cause=error)
+        return pickle.dumps(joblib.wrap_non_picklable_objects(value))
+
+
+def pickled(value: Any) -> bytes:
+    """Its pickle; the law is broken if there is none."""
+    try:
+        return pickle_of(value)
+    except Exception as error:
+        broken(raised=error, cause=error)
 
 
 def same(a: Any, b: Any) -> bool:
@@ -175,15 +191,25 @@ def same(a: Any, b: Any) -> bool:
     return bool(np.array_equal(a, b, equal_nan=True))
 
 
-def close(a: Any, b: Any) -> bool:
+def close(a: Any, b: Any, single: float = 1e-4) -> bool:
     """Equal but for what another order of summation may change: 1e-9 of the largest.
 
-    Where all values are float32's, as computed in single precision, it is 1e-4.
+    Where all values are float32's, as computed in single precision, it is ``single``.
     """
     a, b = np.asarray(a, float), np.asarray(b, float)
     largest = np.abs(b[np.isfinite(b)]).max(initial=0.0)
-    tolerance = 1e-4 if single_precision(a) and single_precision(b) else 1e-9
+    tolerance = single if single_precision(a) and single_precision(b) else 1e-9
     return bool(np.allclose(a, b, rtol=0.0, atol=tolerance * largest, equal_nan=True))
+
+
+def worst(a: Any, b: Any) -> int:
+    """Where two rows of values differ most; NaN is NaN."""
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(a - b)
+    apart[np.isnan(apart)] = np.inf
+    apart[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
+    return int(np.argmax(apart))
 
 
 def single_precision(values: Array) -> bool:

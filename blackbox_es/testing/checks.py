@@ -22,6 +22,8 @@ import numpy as np
 
 from blackbox_es._validation import check_choice, check_count
 
+__tracebackhide__ = True  # pytest shows the caller's code, not ours
+
 _NOBODYS_SEED = 2_718_281_828  # so that code that seeds is seen to have changed the state
 
 Result = dict[str, Any]
@@ -40,6 +42,8 @@ class Bench(Protocol):
 
 class CheckFailed(AssertionError):
     """A law is broken. The first line says which, then comes an example, then what to do."""
+
+    __module__ = "blackbox_es.testing"  # as it is imported
 
 
 class _Broken(Exception):
@@ -90,7 +94,7 @@ class Check:
 
     @property
     def law(self) -> str:
-        """What is to be true, in one line."""
+        """What should be true, in one line."""
         return (self.function.__doc__ or "").partition("\n")[0].rstrip(".")
 
     def __call__(self, bench: Bench) -> Findings:
@@ -111,7 +115,7 @@ class Check:
                 for name, value in found.example.items()
             )
             message = (
-                f"{self.law}: not so.\n{example}\n    what to do: {found.advice or self.advice}"
+                f"{self.law}: violated.\n{example}\n    what to do: {found.advice or self.advice}"
             )
             raise CheckFailed(f"{self.name}: {message}") from found.__cause__
 
@@ -257,7 +261,7 @@ class Course:
         return report
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Step:
     """A check that knows its course: call it with the subject, as scikit-learn's checks are."""
 
@@ -268,6 +272,9 @@ class Step:
     def name(self) -> str:
         """The name of the check."""
         return self.check.name
+
+    def __repr__(self) -> str:
+        return self.name
 
     def __call__(self, subject: Any = None) -> None:
         """Run it; raises if the law is broken or nothing can be said."""

@@ -11,15 +11,14 @@ import numpy.typing as npt
 
 from blackbox_es.testing.bench import ObjectiveBench, array_of, same, single_precision
 from blackbox_es.testing.checks import Check, Findings, broken, enrol, skip
+from blackbox_es.testing.objective_laws import SAME, VALUE
 
 Array = npt.NDArray[Any]
 
+__tracebackhide__ = True  # pytest shows the caller's code, not ours
+
 LANDSCAPE_CHECKS: list[Check] = []
 _check = enrol(LANDSCAPE_CHECKS)
-
-
-_VALUE = ("check_return_value",)
-_SAME = ("check_return_value", "check_deterministic")
 
 
 # -- far away --------------------------------------------------------------------------------------
@@ -27,7 +26,7 @@ _SAME = ("check_return_value", "check_deterministic")
 
 @_check(
     cost=10,
-    needs=_SAME,
+    needs=(*SAME, "check_neighbours"),
     advice="far away return inf, NaN or a large value, or raise an Exception",
 )
 def check_far_away(bench: ObjectiveBench) -> Findings:
@@ -61,7 +60,7 @@ def check_far_away(bench: ObjectiveBench) -> Findings:
 @_check(
     applies=lambda bench: bench.stochastic or bench.function.takes_seed,
     cost=40,
-    needs=_VALUE,
+    needs=VALUE,
     advice="let `seed` decide all of the noise: `rng = np.random.default_rng(seed)`",
 )
 def check_noise(bench: ObjectiveBench) -> Findings:
@@ -89,8 +88,9 @@ def check_noise(bench: ObjectiveBench) -> Findings:
 
 @_check(
     cost=32,
-    needs=_VALUE,
-    advice="raise sigma; subtract large constants from the objective; compute and return float64",
+    needs=(*SAME, "check_neighbours"),
+    advice="raise sigma; round neither x nor the value; subtract large constants from the "
+    "objective; compute and return float64",
 )
 def check_resolution(bench: ObjectiveBench) -> Findings:
     """Values around x0 differ by much more than their rounding."""
@@ -115,7 +115,7 @@ def check_resolution(bench: ObjectiveBench) -> Findings:
 _FEWEST_BITS = 8  # the differences are then known to half a percent
 
 
-@_check(cost=73 + 8, needs=_VALUE, advice="")
+@_check(cost=73 + 8, needs=VALUE, advice="")
 def check_roughness(bench: ObjectiveBench) -> Findings:
     """How it looks at sigma, sigma/2 and sigma/4; this check never fails."""
     center = bench.value(bench.x0)

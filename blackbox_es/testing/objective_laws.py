@@ -8,17 +8,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es.testing.bench import ObjectiveBench, array_of, call_and_compare, close, same
+from blackbox_es.testing.bench import ObjectiveBench, array_of, call_and_compare, close, same, worst
 from blackbox_es.testing.checks import Check, Findings, broken, enrol
 
 Array = npt.NDArray[Any]
+
+__tracebackhide__ = True  # pytest shows the caller's code, not ours
 
 LAWS: list[Check] = []
 _check = enrol(LAWS)
 
 
-_VALUE = ("check_return_value",)
-_SAME = ("check_return_value", "check_deterministic")
+# What later checks need: what follows from a law that is broken is not reported again.
+VALUE = ("check_return_value", "check_finite_nearby")
+SAME = (*VALUE, "check_deterministic", "check_call_order")
 
 
 def _repeatable(bench: ObjectiveBench) -> bool:
@@ -44,7 +47,7 @@ def check_return_value(bench: ObjectiveBench) -> None:
 
 @_check(
     cost=33,
-    needs=_VALUE,
+    needs=("check_return_value",),
     advice="start where the objective is defined, lower sigma, or return a large finite value",
 )
 def check_finite_nearby(bench: ObjectiveBench) -> Findings:
@@ -63,7 +66,7 @@ def check_finite_nearby(bench: ObjectiveBench) -> Findings:
 @_check(
     applies=_repeatable,
     cost=8,
-    needs=_VALUE,
+    needs=VALUE,
     advice="keep nothing from one call to the next; for noise take a parameter `seed`, or pass "
     "stochastic=True",
 )
@@ -78,7 +81,7 @@ def check_deterministic(bench: ObjectiveBench) -> None:
 @_check(
     applies=_repeatable,
     cost=12,
-    needs=_SAME,
+    needs=(*VALUE, "check_deterministic"),
     advice="keep nothing from one call to the next; key a cache by the bytes of x, not by x itself",
 )
 def check_call_order(bench: ObjectiveBench) -> None:
@@ -95,7 +98,7 @@ def check_call_order(bench: ObjectiveBench) -> None:
         reused[i] = bench.guarded(x, lambda: bench.function(buffer), 1)
     for way, values in (("in reverse order", backward), ("in an array used again", reused)):
         if not same(forward, values):
-            i = int(np.argmax(forward != values))
+            i = worst(forward, values)
             broken(x=points[i], value=forward[i], **{f"value {way}": values[i]})
 
 
@@ -103,7 +106,7 @@ def check_call_order(bench: ObjectiveBench) -> None:
 
 
 @_check(
-    cost=2, needs=_VALUE, advice="work on a copy: `x = x.copy()`; write `x = x + d`, not `x += d`"
+    cost=2, needs=VALUE, advice="work on a copy: `x = x.copy()`; write `x = x + d`, not `x += d`"
 )
 def check_argument_untouched(bench: ObjectiveBench) -> None:
     """The objective does not write into its argument."""
@@ -117,7 +120,7 @@ def check_argument_untouched(bench: ObjectiveBench) -> None:
 
 @_check(
     cost=4,
-    needs=("check_return_value", "check_argument_untouched"),
+    needs=(*VALUE, "check_argument_untouched"),
     advice="`ask` gives read-only points: declare compiled arguments const",
 )
 def check_read_only(bench: ObjectiveBench) -> None:
@@ -133,7 +136,7 @@ def check_read_only(bench: ObjectiveBench) -> None:
 
 
 @_check(
-    cost=8, needs=_VALUE, advice="return a new array, or a float, not a buffer that is used again"
+    cost=8, needs=VALUE, advice="return a new array, or a float, not a buffer that is used again"
 )
 def check_result_is_fresh(bench: ObjectiveBench) -> None:
     """A value that was returned stays as it is when others are computed."""
@@ -151,7 +154,7 @@ def check_result_is_fresh(bench: ObjectiveBench) -> None:
 @_check(
     applies=_repeatable,
     cost=20,
-    needs=_SAME,
+    needs=SAME,
     advice="begin with `x = np.ascontiguousarray(x)` where compiled code takes its memory",
 )
 def check_memory_layout(bench: ObjectiveBench) -> Findings:
@@ -180,7 +183,7 @@ def check_memory_layout(bench: ObjectiveBench) -> Findings:
 @_check(
     applies=lambda bench: bench.function.vectorized and bench.repeatable,
     cost=24,
-    needs=_SAME,
+    needs=(*SAME, "check_result_is_fresh"),
     advice="reduce over the last axis only, `axis=-1`, and mix no two rows",
 )
 def check_batch(bench: ObjectiveBench) -> None:
@@ -194,7 +197,7 @@ def check_batch(bench: ObjectiveBench) -> None:
         ("with the rows reversed", np.asarray(bench.raw(X[::-1]))[::-1]),
     ):
         if not close(values, together):
-            i = int(np.argmax(np.abs(values - together)))
+            i = worst(values, together)
             broken(row=i, x=X[i], value_together=together[i], **{f"value {way}": values[i]})
 
 
@@ -203,7 +206,7 @@ def check_batch(bench: ObjectiveBench) -> None:
 
 @_check(
     cost=2,
-    needs=_VALUE,
+    needs=VALUE,
     advice="use a generator of your own, `with np.errstate(...)`, absolute paths",
 )
 def check_global_state(bench: ObjectiveBench) -> None:

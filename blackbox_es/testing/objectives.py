@@ -16,6 +16,8 @@ from blackbox_es.testing.workers import WORKER_CHECKS
 
 Array = npt.NDArray[Any]
 
+__tracebackhide__ = True  # pytest shows the caller's code, not ours
+
 OBJECTIVE_CHECKS = [*LAWS, *WORKER_CHECKS, *LANDSCAPE_CHECKS]
 
 
@@ -48,7 +50,7 @@ def check_objective(
     x0 : array-like of shape (n,)
         Where a search would begin.
     sigma : float
-        How far it would look: root mean squared length of a step.
+        How far it would look: standard deviation of each coordinate.
     bounds : sequence of n (low, high), or scipy.optimize.Bounds, optional
         No point outside is evaluated.
     vectorized : bool
@@ -58,7 +60,7 @@ def check_objective(
     surrogate_fn : callable, optional
         A surrogate gradient to check as well, see `check_surrogate`.
     budget : int
-        The most evaluations; a check that would need more is skipped and says so.
+        Maximal number of evaluations; a check that would need more is skipped and says so.
     seed : int
     checks : iterable of str, optional
         Names of the checks to run; all by default.
@@ -81,7 +83,7 @@ def check_objective(
         If a check failed unexpectedly and ``on_fail="raise"``: which law is broken, an example, and
         what to do, for all of them.
     TypeError, ValueError
-        For arguments that are no good; nothing was evaluated then.
+        For invalid arguments; nothing was evaluated then.
 
     Examples
     --------

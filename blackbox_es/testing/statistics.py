@@ -19,6 +19,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+__tracebackhide__ = True  # pytest shows the caller's code, not ours
+
 FALSE_ALARM = 1e-9
 MISS = 1e-6
 

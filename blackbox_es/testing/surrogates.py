@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -24,11 +25,13 @@ from blackbox_es.testing.checks import (
 
 Array = npt.NDArray[Any]
 
+__tracebackhide__ = True  # pytest shows the caller's code, not ours
+
 SURROGATE_CHECKS: list[Check] = []
 _check = enrol(SURROGATE_CHECKS)
 _VALUE = ("check_surrogate_value",)
 _GUIDES = ("check_surrogate_value", "check_surrogate_not_zero")
-_RAISED = "mend the surrogate; where it has no gradient, let it return zeros: they mean no guide"
+_RAISED = "fix the surrogate; where it has no gradient, let it return zeros: they mean no guide"
 
 
 @_check(
@@ -218,8 +221,9 @@ def _aligned(bench: ObjectiveBench) -> Alignment:
 
 
 def _slopes(bench: ObjectiveBench, x: Array, rows: Array) -> Array:
-    """Slopes of the objective along unit rows, by central differences at a distance of sigma."""
-    steps = bench.inside(x + np.stack([rows, -rows]) * bench.sigma)
+    """Slopes of the objective along unit rows, by central differences as long as a step."""
+    length = bench.sigma * math.sqrt(bench.n)
+    steps = bench.inside(x + np.stack([rows, -rows]) * length)
     plus, minus = bench.values(steps)
     lengths = np.linalg.norm(steps[0] - steps[1], axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -302,7 +306,7 @@ def check_surrogate(
     CheckFailed
         If a check failed unexpectedly and ``on_fail="raise"``.
     TypeError, ValueError
-        For arguments that are no good; nothing was evaluated then.
+        For invalid arguments; nothing was evaluated then.
 
     Examples
     --------

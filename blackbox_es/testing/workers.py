@@ -5,28 +5,29 @@ from __future__ import annotations
 import pickle
 import sys
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es.testing.bench import Function, ObjectiveBench, close, pickled, same
-from blackbox_es.testing.checks import Check, Findings, broken, enrol, kept_world
+from blackbox_es.testing.bench import Function, ObjectiveBench, close, pickled, same, worst
+from blackbox_es.testing.checks import Check, Findings, broken, enrol, kept_world, skip
+from blackbox_es.testing.objective_laws import SAME
 
 Array = npt.NDArray[Any]
+
+__tracebackhide__ = True  # pytest shows the caller's code, not ours
 
 WORKER_CHECKS: list[Check] = []
 _check = enrol(WORKER_CHECKS)
 
 
-_VALUE = ("check_return_value",)
-_SAME = ("check_return_value", "check_deterministic")
-
-
 @_check(
     cost=4,
-    needs=_VALUE,
+    needs=SAME,
     advice="keep locks, open files and handles out of it, or open them in the call; else n_jobs "
     "works with joblib's threading backend only",
 )
@@ -48,9 +49,48 @@ def check_pickle(bench: ObjectiveBench) -> Findings:
 _LARGE = 10**6  # bytes: worth to be told
 
 
+_STEPS = 4.0 ** -np.arange(8, 0, -1)  # of the neighbours, in sigma, from the nearest one outwards
+
+
+@_check(
+    applies=lambda bench: bench.repeatable,
+    cost=38,
+    needs=(*SAME, "check_pickle"),
+    advice="key a cache by the bytes of x, `x.tobytes()`, not by x rounded, printed or in float32; "
+    "take no value for that of a point nearby",
+)
+def check_neighbours(bench: ObjectiveBench) -> None:
+    """A value does not depend on neighbours evaluated before.
+
+    The same points are evaluated here outwards, from each center to its farthest neighbour, and
+    inwards by a copy as it was before its first evaluation, in another process.
+    """
+    if bench.unused is None:
+        skip("the objective cannot be pickled")
+    centers = bench.points(3, "neighbours")[1:, None]
+    z = bench.rng("steps").standard_normal((2, len(_STEPS), bench.n))
+    around = bench.inside(centers + bench.sigma * _STEPS[:, None] * z)
+    points = np.vstack([bench.x0, *np.concatenate([centers, around], axis=1)])
+    (there,) = _in_workers(bench, pickle.loads(bench.unused), [points[::-1]])
+    here, there = bench.values(points), there[::-1]
+    if close(there, here, single=1e-6):
+        return
+    if not close(there[0], here[0]) and there[0] not in there[1:]:
+        return  # it is another process that makes the difference: see check_processes
+    i = worst(here, there)
+    others = np.flatnonzero((here == here[i]) | (there == there[i]))
+    broken(
+        x=points[i],
+        value_if_the_nearest_ones_came_first=here[i],
+        value_if_the_farthest_ones_came_first=there[i],
+        the_same_value_as_at=points[next((j for j in others if j != i), i)],
+        share_of_ties=f"{1 - len(np.unique(here)) / len(here):.0%} of {len(here)} points",
+    )
+
+
 @_check(
     cost=48,
-    needs=(*_SAME, "check_global_state"),
+    needs=(*SAME, "check_result_is_fresh", "check_global_state", "check_neighbours"),
     advice="keep what a call computes in local variables, not in self, globals or a shared buffer",
 )
 def check_threads(bench: ObjectiveBench) -> None:
@@ -60,7 +100,7 @@ def check_threads(bench: ObjectiveBench) -> None:
     values = _together(bench, points)
     for row in values:
         if bench.repeatable and not close(row, expected):
-            i = int(np.argmax(np.abs(row - expected)))
+            i = worst(row, expected)
             broken(x=points[i], value=expected[i], value_among_four_threads=row[i])
     if not bench.repeatable:
         return
@@ -136,18 +176,14 @@ def _interrupted(
 
 @_check(
     cost=20,
-    needs=(*_SAME, "check_pickle"),
+    needs=(*SAME, "check_pickle", "check_neighbours"),
     advice="give it all it needs (no globals set at run time, no files that move); noise from a "
     "parameter `seed`",
 )
 def check_processes(bench: ObjectiveBench) -> None:
     """Worker processes give the same values, but each its own noise."""
-    import joblib
-
     points = bench.points(4) if bench.repeatable else np.repeat(bench.x0[None], 10, axis=0)
-    tasks = [joblib.delayed(_values)(bench.function, points)] * 2
-    parallel = joblib.Parallel(n_jobs=2, backend="loky")
-    here, there = bench.guarded(points[0], lambda: parallel(tasks), 2 * len(points))
+    here, there = _in_workers(bench, bench.function, [points, points])
     if not bench.repeatable:
         if len(set(here.tolist())) == len(points) and same(here, there):
             broken(
@@ -161,10 +197,34 @@ def check_processes(bench: ObjectiveBench) -> None:
     expected = bench.values(points)
     for values in (here, there):
         if not close(values, expected):
-            i = int(np.argmax(np.abs(values - expected)))
+            i = worst(values, expected)
             broken(x=points[i], value=expected[i], value_in_a_worker=values[i])
 
 
-def _values(function: Function, points: Array) -> Array:
-    with kept_world(None):  # workers live on: what one objective did must not meet the next
-        return np.array([function(x.copy()) for x in points])
+def _in_workers(bench: ObjectiveBench, function: Function, tasks: list[Array]) -> list[Array]:
+    """The values of the points of each task, in other processes."""
+    import joblib
+
+    def run() -> list[Any]:
+        workers = joblib.Parallel(n_jobs=2, backend="loky")
+        calls = [joblib.delayed(_values)(function, points) for points in tasks]
+        try:
+            return list(workers(calls))
+        except BrokenProcessPool:  # workers live on: older ones may not find a new module
+            return list(workers(calls))
+
+    results = bench.guarded(tasks[0][0], run, sum(map(len, tasks)), advice=None)
+    for result in results:
+        if isinstance(result, str):
+            broken(raised_in_a_worker=result)
+    return list(results)
+
+
+def _values(function: Function, points: Array) -> Array | str:
+    """The values, or what was raised: its traceback would mostly be joblib's."""
+    try:
+        with kept_world(None):  # workers live on: what one objective did must not meet the next
+            return np.array([function(x.copy()) for x in points])
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{error!r} in line {place.lineno} of {place.filename}"

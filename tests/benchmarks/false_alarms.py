@@ -15,9 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import test_testing_estimators as estimators
+import test_testing_gradients as gradients
 import test_testing_objectives as objectives
-import test_testing_optimizers as optimizers
+import test_testing_searches as searches
 import test_testing_surrogates as surrogates
 
 from blackbox_es.testing import (
@@ -44,14 +44,14 @@ def cases():
                 surrogates.f, surrogate, surrogates.X0, seed=seed, on_fail=None
             ),
         )
-    for name, (estimator, options) in estimators.SOUND.items():
+    for name, (estimator, options) in gradients.SOUND.items():
         yield (
             f"estimator: {name}",
             lambda seed, estimator=estimator, options=options: check_gradient_estimator(
-                estimator, seed=seed, on_fail=None, **{"beta": estimators.BETA} | options
+                estimator, seed=seed, on_fail=None, **{"beta": gradients.BETA} | options
             ),
         )
-    for name, (factory, options) in optimizers.healthy().items():
+    for name, (factory, options) in searches.healthy().items():
         yield (
             f"optimizer: {name}",
             lambda seed, factory=factory, options=options: check_optimizer(

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from blackbox_es import noise
+from blackbox_es.neural.data import Data
 from blackbox_es.neural.network import Network
+from blackbox_es.neural.tasks import Population
 
 OUTPUTS = 10
 BATCH = 64  # examples per pair
@@ -24,20 +26,19 @@ def population(network: Network, n_pairs: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     n_slices = max(1, n_pairs // PAIRS_PER_SLICE)
     n_inputs, n_outputs = network.layer_sizes[0], network.layer_sizes[-1]
-    return {
-        "network": network,
-        "loss": "log_loss",
-        "theta": network.initial(rng).astype(np.float32),
-        "scale": 0.01,
-        "words": noise.sign_words((0, 0), (0, n_pairs), -(-network.n_factors // 32)),
-        "coefs": np.empty((n_pairs, 0), np.float32),
-        "subspace": np.empty((0, network.n_parameters), np.float32),
-        "X": rng.standard_normal((n_slices * BATCH, n_inputs), dtype=np.float32),
-        "y": rng.integers(0, n_outputs, n_slices * BATCH).astype(np.float32),
-        "sample_weight": None,
-        "starts": np.arange(n_pairs) * n_slices // n_pairs * BATCH,
-        "batch": BATCH,
-    }
+    pairs = Population(
+        network=network,
+        theta=network.initial(rng).astype(np.float32),
+        sigma=0.01,
+        words=noise.sign_words((0, 0), (0, n_pairs), -(-network.n_factors // 32)),
+        coefs=np.empty((n_pairs, 0), np.float32),
+        subspace=np.empty((0, network.n_parameters), np.float32),
+        starts=np.arange(n_pairs) * n_slices // n_pairs * BATCH,
+        batch=BATCH,
+    )
+    X = rng.standard_normal((n_slices * BATCH, n_inputs), dtype=np.float32)
+    y = rng.integers(0, n_outputs, n_slices * BATCH).astype(np.float32)
+    return {"population": pairs, "loss": "log_loss", "data": Data(X, y)}
 
 
 def multiply_adds(network: Network, n_pairs: int) -> dict[str, int]:

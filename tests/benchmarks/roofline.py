@@ -35,7 +35,8 @@ from threadpoolctl import threadpool_limits
 from timing import cores, header, in_turns, sgemm, sgemm_gflops
 
 from blackbox_es._threads import Threads
-from blackbox_es.generation import Generation
+from blackbox_es.generation import Generation, Told
+from blackbox_es.neural.data import Data
 from blackbox_es.neural.network import Network
 from blackbox_es.neural.objective import NetworkObjective
 from blackbox_es.neural.tasks import population_losses
@@ -113,14 +114,13 @@ def generation_of(network: Network, n_pairs: int, threads: Threads) -> Callable[
     X = rng.standard_normal((n_samples, network.layer_sizes[0]), dtype=np.float32)
     y = rng.integers(0, OUTPUTS, n_samples)
     common = {"batch_size": BATCH, "n_pairs": n_pairs, "threads": threads}
-    objective = NetworkObjective(network, "log_loss", X, y, None, **common)
+    objective = NetworkObjective(network, "log_loss", Data(X, y), **common)
     theta = network.initial(rng).astype(np.float32)
     sampler, index = LowRank(network.shapes, threads=threads), count()
 
     def generation() -> None:
         of_now = Generation(theta, sampler, seed=0, index=next(index), n_pairs=n_pairs)
-        plus, minus = objective.evaluate_generation(of_now)
-        of_now.gradient(plus - minus, beta=1.0, n_valid=n_pairs)
+        Told(of_now, objective.evaluate_generation(of_now), n_pairs).gradient(beta=1.0)
 
     return generation
 
@@ -135,7 +135,7 @@ def blas_sum(sampler: LowRank, weights: np.ndarray, dtype: str) -> np.ndarray:
         a, b = signs[:, :n_inputs], signs[:, n_inputs : n_inputs + n_units]
         hidden = (a * w[:, None]).T @ b
         total += np.concatenate([hidden.ravel(), w @ signs[:, n_inputs + n_units :]])
-    return total * sampler.scale
+    return total * sampler.sigma
 
 
 def print_combine(network: Network, n_pairs: int, turns: int) -> None:

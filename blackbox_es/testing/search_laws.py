@@ -1,94 +1,25 @@
-"""Laws of optimizers with ask and tell, and the bench on which they are checked."""
+"""Laws of optimizers with ask and tell."""
 
 from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es._validation import as_center
-from blackbox_es.testing.bench import array_of, as_bounds, as_seed, call_and_compare, pickled, same
+from blackbox_es.testing.bench import array_of, call_and_compare, pickled, same
 from blackbox_es.testing.checks import Check, broken, enrol
+from blackbox_es.testing.search_bench import REFUSED, SearchBench, table
 
 Array = npt.NDArray[Any]
-Factory = Callable[[Array, int], Any]  # factory(x0, seed) -> optimizer
 
-X0 = (0.5, -1.0, 2.0, 0.0, 1.0)
-
-OPTIMIZER_CHECKS: list[Check] = []
-_check = enrol(OPTIMIZER_CHECKS)
+SEARCH_CHECKS: list[Check] = []
+_check = enrol(SEARCH_CHECKS)
 _ASK = ("check_points_asked",)
 _SAME = ("check_points_asked", "check_same_seed")
-
-_RAISED = "let ask and tell work here; if the search had ended, let the factory give it more budget"
-
-
-class OptimizerBench:
-    """A way to make optimizers, and how many of their generations were seen."""
-
-    unit = "generations"
-
-    def __init__(
-        self, factory: Factory, x0: npt.ArrayLike, *, bounds: Any = None, seed: int = 0
-    ) -> None:
-        if not callable(factory):
-            raise TypeError(f"factory={factory!r} is not callable: expected factory(x0, seed)")
-        self.subject = factory
-        self.x0 = as_center(x0)
-        self.bounded = bounds is not None
-        self.low, self.high = as_bounds(bounds, self.x0)
-        self.seed = as_seed(seed)
-        self.spent = 0
-
-    def make(self, seed: int | None = None, x0: Array | None = None) -> Any:
-        """A new optimizer; it gets an x0 of its own."""
-        seed = self.seed + 1 if seed is None else seed
-        x0 = self.x0.copy() if x0 is None else x0
-        return self.guarded(lambda: self.subject(x0, seed), seed=seed)
-
-    def ask(self, optimizer: Any) -> Any:
-        """What ``ask`` returns."""
-        self.spent += 1
-        return self.guarded(optimizer.ask)
-
-    def tell(self, optimizer: Any, X: Any, values: Any) -> None:
-        """Tell values, which must be accepted."""
-        self.guarded(lambda: optimizer.tell(X, values), values=values)
-
-    def guarded(self, call: Callable[[], Any], **example: Any) -> Any:
-        try:
-            with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")  # a warning is no failure
-                return call()
-        except Exception as error:
-            broken(**example, raised=error, cause=error, advice=_RAISED)
-
-    def generations(
-        self, optimizer: Any, count: int, objective: Callable[[Array], float] | None = None
-    ) -> list[Array]:
-        """The points of some generations, each told its values; copies."""
-        seen = []
-        for _ in range(count):
-            X = self.ask(optimizer)
-            seen.append(table(X))
-            with np.errstate(all="ignore"):  # points may have gone anywhere
-                values = [(objective or self.sphere)(x) for x in seen[-1]]
-            self.tell(optimizer, X, values)
-        return seen
-
-    def sphere(self, x: Array) -> float:
-        """An objective with its minimum a little beside x0."""
-        return float(((x - self.x0 - 1.0) ** 2).sum())
-
-
-def table(X: Any) -> Array:
-    """The points as a new array of rows."""
-    return np.array([np.array(x, float) for x in X])
 
 
 def _compare(expected: list[Array], found: list[Array], **example: Any) -> None:
@@ -103,7 +34,7 @@ def _compare(expected: list[Array], found: list[Array], **example: Any) -> None:
 
 
 @_check(cost=3, advice="return an array of shape (m, n), or m arrays of n finite numbers")
-def check_points_asked(bench: OptimizerBench) -> None:
+def check_points_asked(bench: SearchBench) -> None:
     """ask gives m points of n finite real numbers."""
     optimizer = bench.make()
     for generation in range(3):
@@ -127,7 +58,7 @@ def check_points_asked(bench: OptimizerBench) -> None:
     needs=_ASK,
     advice="draw again, reflect or clip before a point is handed out",
 )
-def check_bounds(bench: OptimizerBench) -> None:
+def check_bounds(bench: SearchBench) -> None:
     """Points lie within the bounds, also if the objective pulls them out."""
     for sign in (1.0, -1.0):
         optimizer = bench.make()
@@ -140,7 +71,7 @@ def check_bounds(bench: OptimizerBench) -> None:
 
 
 @_check(cost=3, needs=_ASK, advice="return a copy, not an array that the next generation fills")
-def check_points_stay(bench: OptimizerBench) -> None:
+def check_points_stay(bench: SearchBench) -> None:
     """Points that were asked stay as they are when the search goes on."""
     optimizer = bench.make()
     X = bench.ask(optimizer)
@@ -155,7 +86,7 @@ def check_points_stay(bench: OptimizerBench) -> None:
 @_check(
     cost=2, needs=_ASK, advice="draw new noise for each generation; advance the generator's state"
 )
-def check_new_generation(bench: OptimizerBench) -> None:
+def check_new_generation(bench: SearchBench) -> None:
     """Each generation has points of its own."""
     first, second = (X - X.mean(axis=0) for X in bench.generations(bench.make(), 2))
     if first.shape == second.shape and _parallel(first.ravel(), second.ravel()):
@@ -173,26 +104,30 @@ def _parallel(a: Array, b: Array) -> bool:
 # -- seeds ---------------------------------------------------------------------------------------
 
 
-def _same_seed(bench: OptimizerBench, seed: int) -> None:
+def _same_seed(bench: SearchBench, seed: int) -> None:
     expected = bench.generations(bench.make(seed), 3)
     np.random.seed(99)  # noqa: NPY002 - somebody else's business in the meantime
     _compare(expected, bench.generations(bench.make(seed), 3), seed=seed)
 
 
-@_check(cost=6, needs=_ASK, advice="derive all randomness from the seed")
-def check_same_seed(bench: OptimizerBench) -> None:
+@_check(
+    cost=6,
+    needs=_ASK,
+    advice="derive all randomness from the seed, none from generators that are global",
+)
+def check_same_seed(bench: SearchBench) -> None:
     """The same seed gives the same search."""
     _same_seed(bench, bench.seed + 1)
 
 
 @_check(cost=6, needs=_SAME, advice="test `seed is None`, not `not seed`")
-def check_seed_zero(bench: OptimizerBench) -> None:
+def check_seed_zero(bench: SearchBench) -> None:
     """Zero is a seed like any other."""
     _same_seed(bench, 0)
 
 
 @_check(cost=4, needs=_ASK, advice="use the seed")
-def check_other_seed(bench: OptimizerBench) -> None:
+def check_other_seed(bench: SearchBench) -> None:
     """Another seed gives another search."""
     seen = {seed: bench.generations(bench.make(seed), 1)[0] for seed in range(4)}
     for seed in range(1, 4):
@@ -205,7 +140,7 @@ def check_other_seed(bench: OptimizerBench) -> None:
 
 
 @_check(cost=6, needs=_SAME, advice="hand out a copy, or an array that is read-only")
-def check_points_are_yours(bench: OptimizerBench) -> None:
+def check_points_are_yours(bench: SearchBench) -> None:
     """What is written into points after they were told changes nothing."""
     expected = bench.generations(bench.make(), 3)
     optimizer = bench.make()
@@ -218,7 +153,7 @@ def check_points_are_yours(bench: OptimizerBench) -> None:
 
 
 @_check(cost=3, needs=_ASK, advice="copy x0 when the search begins: `self.mean = np.array(x0)`")
-def check_x0_not_written(bench: OptimizerBench) -> None:
+def check_x0_not_written(bench: SearchBench) -> None:
     """The caller's x0 is not written to."""
     x0 = bench.x0.copy()
     bench.generations(bench.make(x0=x0), 3)
@@ -231,7 +166,7 @@ def check_x0_not_written(bench: OptimizerBench) -> None:
     needs=(*_SAME, "check_x0_not_written"),
     advice="copy x0 when the search begins: `self.mean = np.array(x0)`",
 )
-def check_x0_not_aliased(bench: OptimizerBench) -> None:
+def check_x0_not_aliased(bench: SearchBench) -> None:
     """What the caller writes into x0 later changes nothing."""
     expected = bench.generations(bench.make(), 3)
     x0 = bench.x0.copy()
@@ -240,8 +175,8 @@ def check_x0_not_aliased(bench: OptimizerBench) -> None:
     _compare(expected, bench.generations(optimizer, 3), x0_was_overwritten_with=1e3)
 
 
-@_check(cost=4, needs=_ASK, advice="sort or mend a copy: `values = np.array(values, float)`")
-def check_told_untouched(bench: OptimizerBench) -> None:
+@_check(cost=4, needs=_ASK, advice="sort or change a copy: `values = np.array(values, float)`")
+def check_told_untouched(bench: SearchBench) -> None:
     """What is told is neither written to nor sorted."""
     for bad in (None, np.nan):
         for kind in (list, np.array):
@@ -257,17 +192,21 @@ def check_told_untouched(bench: OptimizerBench) -> None:
                 with warnings.catch_warnings(), np.errstate(all="ignore"):
                     warnings.simplefilter("ignore")
                     optimizer.tell(X, values)
-            except Exception:  # it may refuse NaN, but not tamper with it
+            except Exception as error:  # it may refuse NaN, but not tamper with it
                 if bad is None:
-                    raise
+                    broken(values_told=values, raised=error, cause=error, advice=REFUSED)
             if not same(np.array(values), told):
                 broken(values_told=told, values_afterwards=np.array(values))
             if not same(table(X), before):
                 broken(points_told=before, points_afterwards=table(X))
 
 
-@_check(cost=3, advice="use a generator of the optimizer's own: `np.random.default_rng(seed)`")
-def check_global_state(bench: OptimizerBench) -> None:
+@_check(
+    cost=3,
+    needs=_SAME,
+    advice="use a generator of the optimizer's own: `np.random.default_rng(seed)`",
+)
+def check_global_state(bench: SearchBench) -> None:
     """Random generators and all else that is global stay as they are."""
     call_and_compare(lambda: bench.generations(bench.make(), 3))
 
@@ -277,7 +216,7 @@ def check_global_state(bench: OptimizerBench) -> None:
     needs=(*_SAME, "check_global_state"),
     advice="keep all state in the object: no class attributes, no globals, no shared generator",
 )
-def check_independent(bench: OptimizerBench) -> None:
+def check_independent(bench: SearchBench) -> None:
     """Two searches at once do not disturb each other."""
     seeds = (bench.seed + 1, bench.seed + 2)
     expected = [bench.generations(bench.make(seed), 3) for seed in seeds]
@@ -298,7 +237,7 @@ def check_independent(bench: OptimizerBench) -> None:
     needs=_SAME,
     advice="compare the number of values with the number of points before anything is changed",
 )
-def check_wrong_length(bench: OptimizerBench) -> None:
+def check_wrong_length(bench: SearchBench) -> None:
     """tell rejects a wrong number of values and leaves the search as it was."""
     expected = bench.generations(bench.make(), 3)
     for wrong in (-1, 1):
@@ -317,10 +256,10 @@ def check_wrong_length(bench: OptimizerBench) -> None:
 
 @_check(
     cost=9,
-    needs=(*_SAME, "check_global_state"),
+    needs=(*_SAME, "check_global_state", "check_independent"),
     advice="keep generator and pending points in what is pickled, locks and files out of it",
 )
-def check_pickle(bench: OptimizerBench) -> None:
+def check_pickle(bench: SearchBench) -> None:
     """Pickled between ask and tell, a search and its copy go on identically."""
     expected = bench.generations(bench.make(), 3)
     optimizer = bench.make()
@@ -328,7 +267,7 @@ def check_pickle(bench: OptimizerBench) -> None:
     values = [bench.sphere(x) for x in table(X)]
     copy = bench.guarded(lambda: pickle.loads(pickled(optimizer)))
     for name, one in (("the search", optimizer), ("its copy", copy)):
-        bench.tell(one, X, values)
+        bench.tell(one, X, list(values))  # it may sort them
         _compare(expected[1:], bench.generations(one, 2), which=name)
 
 
@@ -336,14 +275,14 @@ def check_pickle(bench: OptimizerBench) -> None:
 
 
 @_check(cost=6, needs=_ASK, advice="divide by no standard deviation that may be zero")
-def check_constant_objective(bench: OptimizerBench) -> None:
-    """An objective that is the same everywhere is survived."""
+def check_constant_objective(bench: SearchBench) -> None:
+    """With a constant objective points stay finite."""
     for generation, X in enumerate(bench.generations(bench.make(), 6, lambda x: 1.0)):
         if not np.isfinite(X).all():
             broken(generation=generation, values="all 1.0", asked=X[0])
 
 
-def _survives(bench: OptimizerBench, bad: float) -> None:
+def _survives(bench: SearchBench, bad: float) -> None:
     for share in ("the first value", "all values"):
         optimizer = bench.make()
         X = bench.ask(optimizer)
@@ -361,16 +300,22 @@ def _survives(bench: OptimizerBench, bad: float) -> None:
 
 
 @_check(
-    cost=8, needs=_ASK, advice="leave out points whose value is NaN, or refuse them by an error"
+    cost=8,
+    needs=(*_ASK, "check_constant_objective"),
+    advice="leave out points whose value is NaN, or refuse them by an error",
 )
-def check_nan_values(bench: OptimizerBench) -> None:
+def check_nan_values(bench: SearchBench) -> None:
     """NaN values are left out or refused: points stay finite."""
     _survives(bench, np.nan)
 
 
-@_check(cost=8, needs=_ASK, advice="treat infinity as the worst value, or refuse it by an error")
-def check_infinite_values(bench: OptimizerBench) -> None:
-    """Infinite values are borne or refused: points stay finite."""
+@_check(
+    cost=8,
+    needs=(*_ASK, "check_constant_objective", "check_nan_values"),
+    advice="treat infinity as the worst value, or refuse it by an error",
+)
+def check_infinite_values(bench: SearchBench) -> None:
+    """Infinite values are accepted or refused: points stay finite."""
     _survives(bench, np.inf)
 
 
@@ -382,7 +327,7 @@ _RUNS, _GENERATIONS = 5, 30
     needs=_ASK,
     advice="see that it minimises: best is least; see that steps are not too long",
 )
-def check_sphere_gets_better(bench: OptimizerBench) -> None:
+def check_sphere_gets_better(bench: SearchBench) -> None:
     """On a sphere it comes closer to the minimum.
 
     Which is ten spreads of the first generation away.

@@ -16,7 +16,9 @@ from blackbox_es.testing.bench import as_seed
 from blackbox_es.testing.checks import broken
 
 Array = npt.NDArray[Any]
-Function = Callable[[Array], Array]  # of rows of points around x, in units of about sigma
+
+__tracebackhide__ = True  # pytest shows the caller's code, not ours
+Function = Callable[[Array], Array]  # of rows of points around x, a direction being about 1 long
 
 PAIRS_SEEN = 4096  # by statistical checks
 
@@ -97,7 +99,7 @@ def _axis(n: int) -> Array:
     return np.random.default_rng(n).standard_normal(n)
 
 
-class EstimatorBench:
+class GradientBench:
     """An estimator, the law it is to follow, and how often it was called.
 
     Most estimates are made at x = 0, where x + d and x - d are exact, so that directions are seen
@@ -133,11 +135,12 @@ class EstimatorBench:
         self.alpha = float(alpha) if k else 1.0
         self.beta, self.shaping, self.seed, self.spent = beta, shaping, as_seed(seed), 0
         self.n_pairs = 1  # of an estimate, as soon as one was seen
-        self.scale = 2.0 ** round(math.log2(sigma))  # dyadic: dividing by it is exact
+        self.length = self.sigma * math.sqrt(n)  # of a direction, root mean squared
+        self.scale = 2.0 ** round(math.log2(self.length))  # dyadic: dividing by it is exact
         self.x = self.scale / 2.0 * self.rng("x").permuted(np.resize([1, -2, 3, -4, 5, -6], n))
         slope = self.rng("slope").standard_normal(n)
         self.slope = 2.0 * slope / np.linalg.norm(slope)
-        # Far from orthonormal, for any seed: who takes it for a basis is found.
+        # Far from orthonormal for any seed, so that taking it for a basis is found.
         columns = np.linalg.qr(self.rng("surrogate").standard_normal((n, k)))[0]
         self.surrogate = 3.0 * (columns[:, :1] + 0.5 * columns)
 
@@ -177,7 +180,7 @@ class EstimatorBench:
         try:
             return self.subject(objective, x, seed=seed, **guides)
         except Exception as error:
-            broken(seed=seed, raised=error, cause=error, advice="mend the estimator")
+            broken(seed=seed, raised=error, cause=error, advice="fix the estimator")
 
     def estimate(
         self, f: Function, seed: int, *, x: Array | None = None, surrogate: Array | None = None
@@ -221,9 +224,9 @@ class EstimatorBench:
         return self.sample(PAIRS_SEEN)
 
     def factor(self, estimate: Estimate) -> float:
-        """``beta / (2 sigma^2 P)``, or what it seems to be if beta is unknown."""
+        """``beta / (2 n sigma^2 P)``, or what it seems to be if beta is unknown."""
         if self.beta is not None:
-            return self.beta / 2.0 / self.sigma**2 / len(estimate.directions)
+            return self.beta / 2.0 / self.length**2 / len(estimate.directions)
         total = estimate.total / np.linalg.norm(estimate.total)
         return float(estimate.gradient @ total / np.linalg.norm(estimate.total))
 

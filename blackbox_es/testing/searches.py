@@ -8,7 +8,10 @@ from typing import Any
 import numpy.typing as npt
 
 from blackbox_es.testing.checks import CheckReport, Course, Expected, Step, parametrize
-from blackbox_es.testing.optimizer_laws import OPTIMIZER_CHECKS, X0, Factory, OptimizerBench
+from blackbox_es.testing.search_bench import X0, Factory, SearchBench
+from blackbox_es.testing.search_laws import SEARCH_CHECKS
+
+__tracebackhide__ = True  # pytest shows the caller's code, not ours
 
 
 def check_optimizer(
@@ -35,7 +38,7 @@ def check_optimizer(
     bounds : sequence of n (low, high), or scipy.optimize.Bounds, optional
         What the optimizer promises to keep to.
     budget : int
-        The most generations; a check that would need more is skipped and says so.
+        Maximal number of generations; a check that would need more is skipped and says so.
     seed, checks, expected_failed_checks, on_fail, callback
         As in `check_objective`.
 
@@ -56,8 +59,8 @@ def check_optimizer(
     >>> check_optimizer(factory).failed
     []
     """
-    bench = OptimizerBench(factory, x0, bounds=bounds, seed=seed)
-    course = Course(bench, OPTIMIZER_CHECKS, checks, budget, expected_failed_checks)
+    bench = SearchBench(factory, x0, bounds=bounds, seed=seed)
+    course = Course(bench, SEARCH_CHECKS, checks, budget, expected_failed_checks)
     return course.run("check_optimizer", on_fail, callback)
 
 
@@ -71,8 +74,8 @@ def optimizer_checks_generator(
     **options: Any,
 ) -> Iterator[tuple[Any, Step]]:
     """Pairs ``(factory, check)`` to run one by one, as `objective_checks_generator` gives them."""
-    bench = OptimizerBench(factory, x0, **options)
-    return Course(bench, OPTIMIZER_CHECKS, checks, budget, expected_failed_checks).steps()
+    bench = SearchBench(factory, x0, **options)
+    return Course(bench, SEARCH_CHECKS, checks, budget, expected_failed_checks).steps()
 
 
 def parametrize_with_optimizer_checks(
@@ -102,9 +105,9 @@ def parametrize_with_optimizer_checks(
     ...     check(optimizer)
     """
     names = None if checks is None else list(checks)
-    benches = {name: OptimizerBench(f, x0, **options) for name, f in factories.items()}
+    benches = {name: SearchBench(f, x0, **options) for name, f in factories.items()}
     courses = {
-        name: Course(bench, OPTIMIZER_CHECKS, names, budget, expected_failed_checks)
+        name: Course(bench, SEARCH_CHECKS, names, budget, expected_failed_checks)
         for name, bench in benches.items()
     }
     return parametrize("optimizer", courses)

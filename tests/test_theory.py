@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from blackbox_es import _jit
-from blackbox_es.diagnostics import (
+from blackbox_es.generation import Generation
+from blackbox_es.samplers import Guided, Isotropic
+from blackbox_es.testing.statistics import assert_distributed, assert_mean
+from blackbox_es.theory import (
     SurrogateQuality,
     mean_squared_error,
     optimal_alpha,
     optimal_beta,
 )
-from blackbox_es.generation import Generation
-from blackbox_es.samplers import Guided, Isotropic
-from blackbox_es.testing.statistics import assert_distributed, assert_mean
 
 few = settings(deadline=None, max_examples=60, derandomize=True)
 NODES = (-math.sqrt(3), 0.0, 0.0, 0.0, 0.0, math.sqrt(3))

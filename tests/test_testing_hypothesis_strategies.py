@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from problems import X0, bits, bowl, make, surrogate_of
 
 from blackbox_es.samplers import Guided, Isotropic, directions
+from blackbox_es.shaping import RANK_BASED, resolve
 from blackbox_es.strategies import STRATEGIES
-from blackbox_es.testing.strategies import (
+from blackbox_es.testing.hypothesis_strategies import (
     FAULTS,
     FaultyObjective,
     InjectedFault,
@@ -286,7 +287,8 @@ def test_a_search_survives_faults_or_says_so(name, objective):
         assert es.n_iter_ == objective.at // 6
     else:
         es.fit(objective, X0, surrogate_of(es))
-        assert es.n_failed_ == (objective.kind != "slow")
+        worst = objective.kind == "inf" and resolve(es.shaping) in RANK_BASED  # a value, then
+        assert es.n_failed_ == (objective.kind != "slow" and not worst)
         assert objective.calls == 3 * 6 + 1
     assert np.isfinite(es.x_).all()
 
@@ -294,7 +296,7 @@ def test_a_search_survives_faults_or_says_so(name, objective):
 # -- without Hypothesis --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", ["strategies", "stateful"])
+@pytest.mark.parametrize("module", ["hypothesis_strategies", "stateful"])
 def test_without_hypothesis_it_says_what_to_install(module):
     """The kit is imported without Hypothesis; these modules then say how to get it."""
     code = (

@@ -79,9 +79,9 @@ def search_distributions(
     n : int
         Dimension.
     max_guides : int
-        The most rows of a guided one; 0 gives isotropic ones only.
+        Maximal number of rows of a guided one; 0 gives isotropic ones only.
     min_sigma, max_sigma : float
-        Bounds of the root mean squared length of a direction.
+        Bounds of sigma, the standard deviation of a coordinate.
 
     Returns
     -------

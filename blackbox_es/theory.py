@@ -8,11 +8,13 @@ guided estimate with P pairs has a mean squared error that depends on the surrog
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from blackbox_es._products import regress
+from blackbox_es._value import value
 
 Array = npt.NDArray[Any]
 
@@ -89,7 +91,7 @@ def optimal_alpha(r: float, *, n: int, k: int, n_pairs: int) -> float:
     return n * r * (q * (1.0 - r) + k - r * n) / (q * n * r * (1.0 - r) - (k - r * n) ** 2)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SurrogateQuality:
     """A running estimate of r from the differences that evolution strategies measure anyway.
 
@@ -141,30 +143,21 @@ class SurrogateQuality:
         memory : float
             Number of pairs after which a pair counts 1/e.
         """
-        known = differences != 0.0
-        if not known.all():
-            differences, latent = differences[known], latent[known]
-        y, z = differences.astype(np.float64), latent.astype(np.float64)
-        n_pairs, k = z.shape
-        largest = float(np.abs(y).max(initial=0.0))
+        k = latent.shape[1]
+        residuals, n_pairs, largest, total, excess = regress(differences, latent)
         if not 0.0 < largest < math.inf:
             return self
-        y /= largest  # so that no square is out of range
-        y2 = y * y
-        total = float(y2.sum())
         size = math.log(largest) + 0.5 * math.log(total / n_pairs)
         keep = math.exp(-n_pairs / memory)
         weight = keep * self.weight + n_pairs
         level = (keep * self.weight * self.level + n_pairs * size) / weight
         if n_pairs > k:
             energy = float(n_pairs)
-            z -= y[:, None] * ((y[:, None] * z).sum(axis=0) / total)
-            log_det = _log_det(np.einsum("pi,pj->ij", z, z))
+            log_det = _log_det(residuals)
             rest = energy * math.exp(log_det - math.lgamma(n_pairs) + math.lgamma(n_pairs - k))
         else:
             energy = n_pairs * math.exp(2.0 * min(size - level, _MOST))
-            excess = np.einsum("pi,pi->p", z, z) - k
-            rest = energy * (1.0 - float((y2 * excess).sum()) / total / 2.0)
+            rest = energy * (1.0 - excess / total / 2.0)
         return SurrogateQuality(
             keep * self.guided + k * (energy - rest),
             keep * self.rest + rest,

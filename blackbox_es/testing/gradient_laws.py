@@ -14,27 +14,30 @@ import numpy as np
 
 from blackbox_es.testing.bench import call_and_compare, same
 from blackbox_es.testing.checks import Check, Findings, broken, enrol, skip
-from blackbox_es.testing.estimator_bench import (
+from blackbox_es.testing.gradient_bench import (
     PAIRS_SEEN,
     Array,
-    EstimatorBench,
     Function,
+    GradientBench,
     Recorder,
 )
 from blackbox_es.testing.statistics import mean_square_limit
 
-ESTIMATOR_CHECKS: list[Check] = []
-_check = enrol(ESTIMATOR_CHECKS)
+GRADIENT_CHECKS: list[Check] = []
+_check = enrol(GRADIENT_CHECKS)
+# What later checks need: what follows from a law that is broken is not reported again.
 _RESULT = ("check_result",)
-_SAME = (*_RESULT, "check_same_seed")
+_TIDY = (*_RESULT, "check_arguments_untouched", "check_fresh_arrays", "check_global_state")
+_SAME = (*_TIDY, "check_same_seed")
 _PAIRS = (*_RESULT, "check_antithetic_points")
+_DIFFERENCES = ("check_constant_objective", "check_even_functions", "check_added_constants")
 
 # Statistical checks. A mean square that is 30 % off is found, whatever n, k and alpha are.
 _FALSE_ALARM = 1e-7  # of each of the five
 _FEWER_PAIRS = PAIRS_SEEN // 2  # with other bases of the same span: 45 %
 
 
-def _raw(bench: EstimatorBench) -> bool:
+def _raw(bench: GradientBench) -> bool:
     return bench.shaping == "raw"
 
 
@@ -42,7 +45,7 @@ def _raw(bench: EstimatorBench) -> bool:
 
 
 @_check(cost=3, advice="return a NumPy array of shape (n,), without NaN, in the precision of x")
-def check_result(bench: EstimatorBench) -> Findings:
+def check_result(bench: GradientBench) -> Findings:
     """The estimate is n finite real numbers, as precise as the points are."""
     for seed in (0, *bench.seeds("result", 2)):
         found = bench.estimate(bench.rough, seed, x=bench.x)
@@ -54,8 +57,12 @@ def check_result(bench: EstimatorBench) -> Findings:
     return {"evaluations an estimate": len(found.offsets)}
 
 
-@_check(cost=1, advice="work on copies: `x = x + d`, not `x += d`; `u = u / norm`, not `u /= norm`")
-def check_arguments_untouched(bench: EstimatorBench) -> None:
+@_check(
+    cost=1,
+    needs=_RESULT,
+    advice="work on copies: `x = x + d`, not `x += d`; `u = u / norm`, not `u /= norm`",
+)
+def check_arguments_untouched(bench: GradientBench) -> None:
     """Neither x nor the surrogate is written to."""
     given = {"x": bench.x, "surrogate": bench.surrogate}
     handed = {name: array.copy() for name, array in given.items()}
@@ -71,7 +78,7 @@ def check_arguments_untouched(bench: EstimatorBench) -> None:
     advice="hand out new arrays, not one buffer again and again: an objective may keep its points, "
     "and a caller his estimates",
 )
-def check_fresh_arrays(bench: EstimatorBench) -> None:
+def check_fresh_arrays(bench: GradientBench) -> None:
     """Points evaluated and estimates returned stay as they are."""
     handed: list[tuple[Any, Array]] = []
     record = Recorder(bench.rough, bench.x, bench.scale)
@@ -93,7 +100,7 @@ def check_fresh_arrays(bench: EstimatorBench) -> None:
     needs=_RESULT,
     advice="draw from `rng = np.random.default_rng(seed)`, never from np.random itself",
 )
-def check_global_state(bench: EstimatorBench) -> None:
+def check_global_state(bench: GradientBench) -> None:
     """Random generators and all else that is global stay as they are."""
     call_and_compare(lambda: bench.estimate(bench.rough, 1))
 
@@ -107,7 +114,7 @@ def check_global_state(bench: EstimatorBench) -> None:
     advice="evaluate f(x + d) and f(x - d) for each direction: differences f(x + d) - f(x) are "
     "biased by the curvature",
 )
-def check_antithetic_points(bench: EstimatorBench) -> Findings:
+def check_antithetic_points(bench: GradientBench) -> Findings:
     """Points come in pairs x + d and x - d."""
     for x in (np.zeros(bench.n), bench.x):
         found = bench.estimate(bench.rough, 1, x=x)
@@ -134,10 +141,10 @@ def _distance(a: Array, b: Array) -> float:
 
 @_check(
     cost=6,
-    needs=_RESULT,
+    needs=_TIDY,
     advice="let the seed decide all noise, and test `seed is None`, not `if seed`: 0 is a seed",
 )
-def check_same_seed(bench: EstimatorBench) -> None:
+def check_same_seed(bench: GradientBench) -> None:
     """The same seed gives the same bits, whatever came in between; 0 is a seed."""
     for seed in (0, *bench.seeds("same", 1)):
         first, _, again = (bench.estimate(bench.rough, s).gradient for s in (seed, seed + 1, seed))
@@ -146,7 +153,7 @@ def check_same_seed(bench: EstimatorBench) -> None:
 
 
 @_check(cost=192, needs=(*_SAME, *_PAIRS), advice="let all bits of the seed decide the noise")
-def check_other_seeds(bench: EstimatorBench) -> None:
+def check_other_seeds(bench: GradientBench) -> None:
     """Another seed gives other directions."""
 
     def unchanged(seed: int, step: int) -> bool:
@@ -160,7 +167,7 @@ def check_other_seeds(bench: EstimatorBench) -> None:
 
 
 @_check(cost=16, needs=(*_SAME, *_PAIRS), advice="draw P directions, not one for all pairs")
-def check_own_directions(bench: EstimatorBench) -> None:
+def check_own_directions(bench: GradientBench) -> None:
     """Each pair has a direction of its own."""
 
     def different(*seeds: int) -> int:
@@ -182,7 +189,7 @@ def check_own_directions(bench: EstimatorBench) -> None:
     needs=(*_SAME, *_PAIRS),
     advice="draw directions without looking at x, and use x only to add them to it",
 )
-def check_translation(bench: EstimatorBench) -> None:
+def check_translation(bench: GradientBench) -> None:
     """If x and the objective are shifted, so are the points; g is the same."""
     here, there = (bench.estimate(bench.rough, 1, x=x) for x in (None, bench.x))
     reach = np.abs(bench.x).max() + np.abs(here.offsets).max()
@@ -204,15 +211,19 @@ _NOT_THE_DIFFERENCE = (
 
 
 @_check(cost=1, needs=_RESULT, advice=_NOT_THE_DIFFERENCE)
-def check_constant_objective(bench: EstimatorBench) -> None:
+def check_constant_objective(bench: GradientBench) -> None:
     """A constant objective gives exactly zero."""
     g = bench.estimate(lambda u: np.full(len(u), 0.1), 1).gradient
     if g.any():
         broken(objective="0.1", estimate=g)
 
 
-@_check(cost=4, needs=(*_SAME, *_PAIRS), advice=_NOT_THE_DIFFERENCE)
-def check_even_functions(bench: EstimatorBench) -> None:
+@_check(
+    cost=4,
+    needs=(*_SAME, *_PAIRS, "check_constant_objective"),
+    advice=_NOT_THE_DIFFERENCE,
+)
+def check_even_functions(bench: GradientBench) -> None:
     """Functions that are even about x add nothing, bit for bit."""
     weight = 1.0 if bench.shaping == "raw" else 0.0  # of the other function
     for seed in bench.seeds("even", 2):
@@ -229,7 +240,7 @@ def check_even_functions(bench: EstimatorBench) -> None:
     advice="take the difference of values as they are, in float64: rounding them to float32 first, "
     "or subtracting a baseline from one of them, leaves some of the constant",
 )
-def check_added_constants(bench: EstimatorBench) -> None:
+def check_added_constants(bench: GradientBench) -> None:
     """A constant added to the objective changes nothing beyond its rounding."""
     without = bench.estimate(bench.rough, 1)
     for constant in (1.0, -1e6, 1e12):
@@ -242,10 +253,10 @@ def check_added_constants(bench: EstimatorBench) -> None:
 @_check(
     applies=_raw,
     cost=4,
-    needs=_SAME,
+    needs=(*_SAME, "check_added_constants"),
     advice="do not divide by the spread of values, clip or add to them",
 )
-def check_powers_of_two(bench: EstimatorBench) -> None:
+def check_powers_of_two(bench: GradientBench) -> None:
     """An objective times a power of two gives the estimate times it, bit for bit."""
     g = bench.estimate(bench.rough, 1).gradient
     quarter = min(np.finfo(g.dtype).maxexp, 1024) // 4  # of all exponents
@@ -261,7 +272,7 @@ def check_powers_of_two(bench: EstimatorBench) -> None:
     needs=_SAME,
     advice="use the order of values only, not the values",
 )
-def check_increasing_maps(bench: EstimatorBench) -> None:
+def check_increasing_maps(bench: GradientBench) -> None:
     """With ranks any increasing map of the values changes nothing, bit for bit."""
     g = bench.estimate(bench.whole, 1).gradient
     maps: dict[str, Function] = {
@@ -278,12 +289,12 @@ def check_increasing_maps(bench: EstimatorBench) -> None:
 @_check(
     applies=_raw,
     cost=4,
-    needs=_PAIRS,
-    advice="compute beta / (2 sigma^2 P) sum_p d_p (f(x + d_p) - f(x - d_p)), each difference with "
-    "its own direction",
+    needs=(*_SAME, *_PAIRS, *_DIFFERENCES),
+    advice="compute beta / (2 n sigma^2 P) sum_p d_p (f(x + d_p) - f(x - d_p)), each difference "
+    "with its own direction",
 )
-def check_antithetic_sum(bench: EstimatorBench) -> None:
-    """g = beta / (2 sigma^2 P) sum_p d_p (f(x + d_p) - f(x - d_p)), to rounding."""
+def check_antithetic_sum(bench: GradientBench) -> None:
+    """g = beta / (2 n sigma^2 P) sum_p d_p (f(x + d_p) - f(x - d_p))."""
     for seed in bench.seeds("sum", 4):
         found = bench.estimate(bench.rough, seed)
         factor = bench.factor(found)
@@ -298,7 +309,7 @@ def check_antithetic_sum(bench: EstimatorBench) -> None:
             )
 
 
-def _what_factor(bench: EstimatorBench, g: Array, expected: Array) -> Findings:
+def _what_factor(bench: GradientBench, g: Array, expected: Array) -> Findings:
     """If the estimate is a multiple of what is expected: of what?"""
     ratio = float(g @ expected / (expected @ expected))
     if not np.allclose(g, ratio * expected, rtol=1e-4, atol=1e-4 * np.abs(g).max()):
@@ -307,6 +318,7 @@ def _what_factor(bench: EstimatorBench, g: Array, expected: Array) -> Findings:
     wrong = {
         "minus": -1.0, "twice: divided by P, not 2 P": 2.0, "a sum over pairs": bench.n_pairs,
         "sigma times: divided by sigma once": bench.sigma, "not divided by sigma^2": bench.sigma**2,
+        "not divided by n": bench.n, "divided by n twice": 1.0 / bench.n,
         "without beta": 1.0 / beta, "with beta twice": beta,
     }  # fmt: skip
     names = [name for name, factor in wrong.items() if math.isclose(ratio, factor, rel_tol=1e-4)]
@@ -318,7 +330,7 @@ def _what_factor(bench: EstimatorBench, g: Array, expected: Array) -> Findings:
     needs=(*_PAIRS, "check_antithetic_sum"),
     advice="estimates are minimised along -g: the weight of d is to rise with f(x + d) - f(x - d)",
 )
-def check_descent(bench: EstimatorBench) -> None:
+def check_descent(bench: GradientBench) -> None:
     """On a linear objective every estimate has g @ slope >= 0."""
     for seed in bench.seeds("descent", 16):
         found = bench.estimate(bench.linear, seed)
@@ -332,52 +344,51 @@ def check_descent(bench: EstimatorBench) -> None:
 _LAW = (*_SAME, *_PAIRS, "check_other_seeds", "check_own_directions")
 
 
-def _price(bench: EstimatorBench) -> int:
+def _price(bench: GradientBench) -> int:
     return 0 if "large_sample" in vars(bench) else bench.calls(PAIRS_SEEN)
 
 
-def _price_of_fewer(bench: EstimatorBench) -> int:
+def _price_of_fewer(bench: GradientBench) -> int:
     return bench.calls(_FEWER_PAIRS)
 
 
 @_check(
     cost=_price,
     needs=_LAW,
-    advice="sigma is the length of a direction: without a surrogate a coordinate has the standard "
-    "deviation sigma / sqrt(n)",
+    advice="sigma is the standard deviation of one coordinate, not the length of a direction: "
+    "without a surrogate d = sigma z",
 )
-def check_length(bench: EstimatorBench) -> Findings:
-    """Directions have mean squared length sigma^2."""
+def check_length(bench: GradientBench) -> Findings:
+    """Directions have mean squared length n sigma^2."""
     directions, _ = bench.large_sample
     _compare(bench, directions, {"the whole space": np.eye(bench.n)})
-    length = np.sqrt((directions**2).sum(axis=1).mean())
-    return {"length of directions (root mean squared)": float(length)}
+    return {"root mean square of a coordinate": float(np.sqrt((directions**2).mean()))}
 
 
 @_check(
     cost=_price,
     needs=(*_LAW, "check_length"),
-    advice="d = sigma (sqrt(alpha / n) z + sqrt((1 - alpha) / k) U z_k), the columns of U being "
+    advice="d = sigma (sqrt(alpha) z + sqrt(n (1 - alpha) / k) U z_k), the columns of U being "
     "orthonormal: U = np.linalg.qr(surrogate)[0]",
 )
-def check_covariance(bench: EstimatorBench) -> None:
-    """E[d d^T] = sigma^2 (alpha / n I + (1 - alpha) / k U U^T)."""
+def check_covariance(bench: GradientBench) -> None:
+    """E[d d^T] = n sigma^2 (alpha / n I + (1 - alpha) / k U U^T)."""
     _compare(bench, bench.large_sample[0], _parts(bench))
 
 
 @_check(
     applies=lambda bench: _raw(bench) and bench.beta is not None,
     cost=_price,
-    needs=_LAW,
-    advice="mend what the checks above find",
+    needs=(*_LAW, "check_antithetic_sum", "check_length", "check_covariance"),
+    advice="fix what the checks above find",
 )
-def check_expectation(bench: EstimatorBench) -> None:
+def check_expectation(bench: GradientBench) -> None:
     """On a linear objective E[g] = beta Sigma grad f."""
     directions, estimates = bench.large_sample
     mean, slope = estimates.mean(axis=0), bench.slope / bench.scale
     expected = bench.beta * bench.covariance @ slope
     for axis in np.linalg.qr(np.column_stack([slope, np.eye(bench.n)]))[0].T:
-        # g @ axis is a mean of beta / sigma^2 (d @ axis) (d @ slope), a form of rank two.
+        # g @ axis is a mean of beta / (n sigma^2) (d @ axis) (d @ slope), a form of rank two.
         product = np.sqrt((axis @ bench.covariance @ axis) * (slope @ bench.covariance @ slope))
         weights = (expected @ axis + bench.beta * product * np.array([1.0, -1.0])) / 2.0
         allowed = mean_square_limit(weights, len(directions), _FALSE_ALARM / bench.n)
@@ -393,17 +404,17 @@ _SPAN = "take an orthonormal basis of the surrogate's span, as of np.linalg.qr"
 @_check(
     applies=lambda bench: bench.k > 0,
     cost=3,
-    needs=(*_SAME, *_PAIRS),
+    needs=(*_LAW, "check_length", "check_covariance"),
     advice=_SPAN + "; scale it by its largest entry before",
 )
-def check_surrogate_scale(bench: EstimatorBench) -> None:
+def check_surrogate_scale(bench: GradientBench) -> None:
     """The length of the surrogate does not matter, from 2^-332 to 2^332."""
     plain = bench.estimate(bench.linear, 1)
     tolerance = math.sqrt(plain.eps)
     for scale in (2.0**-332, 2.0**332):  # exact: rounding may turn the sign of an eigenvector
         found = bench.estimate(bench.linear, 1, surrogate=bench.surrogate * scale)
         change = np.abs(found.gradient - plain.gradient).max() / np.abs(plain.gradient).max()
-        moved = _distance(found.offsets, plain.offsets) / bench.sigma
+        moved = _distance(found.offsets, plain.offsets) / bench.length
         if not max(moved, change if bench.shaping == "raw" else 0.0) <= tolerance:
             broken(surrogate_times=scale, directions_moved=moved, estimate_changed=change)
 
@@ -411,10 +422,10 @@ def check_surrogate_scale(bench: EstimatorBench) -> None:
 @_check(
     applies=lambda bench: bench.k > 0,
     cost=_price_of_fewer,
-    needs=(*_LAW, "check_covariance"),
+    needs=(*_LAW, "check_length", "check_covariance", "check_surrogate_scale"),
     advice=_SPAN,
 )
-def check_span(bench: EstimatorBench) -> None:
+def check_span(bench: GradientBench) -> None:
     """Other surrogates with the same span give the same law."""
     mixing = -0.5 * np.linalg.qr(bench.rng("mixing").standard_normal((bench.k, bench.k)))[0]
     directions, _ = bench.sample(_FEWER_PAIRS, bench.surrogate @ mixing)
@@ -424,18 +435,18 @@ def check_span(bench: EstimatorBench) -> None:
 @_check(
     applies=lambda bench: 0 < bench.k < bench.n,
     cost=_price_of_fewer,
-    needs=(*_LAW, "check_covariance"),
+    needs=(*_LAW, "check_length", "check_covariance", "check_surrogate_scale"),
     advice="drop dependent columns: np.linalg.qr gives an arbitrary axis for each; columns of "
     "np.linalg.svd with positive singular values, and their number for k, do not",
 )
-def check_dependent_surrogate(bench: EstimatorBench) -> None:
+def check_dependent_surrogate(bench: GradientBench) -> None:
     """A column that depends on the others adds no axis."""
     more = np.column_stack([bench.surrogate, -2.0 * bench.surrogate[:, 0]])
     directions, _ = bench.sample(_FEWER_PAIRS, more)
     _compare(bench, directions, _parts(bench))
 
 
-def _parts(bench: EstimatorBench) -> dict[str, Array]:
+def _parts(bench: GradientBench) -> dict[str, Array]:
     """Orthonormal bases of subspaces, by name."""
     n, k = bench.n, bench.k
     parts = {"the span of the surrogate": bench.span, "its complement": bench.complement}
@@ -447,20 +458,20 @@ def _parts(bench: EstimatorBench) -> dict[str, Array]:
     return {name: basis for name, basis in parts.items() if basis.size}
 
 
-def _compare(bench: EstimatorBench, directions: Array, parts: Mapping[str, Array]) -> None:
+def _compare(bench: GradientBench, directions: Array, parts: Mapping[str, Array]) -> None:
     """The law is broken if the mean square of the directions is off in some subspace.
 
     It holds for normals, and for what spreads no more than they do, such as signs.
     """
     for name, basis in parts.items():
-        squares = ((directions @ basis) ** 2).sum(axis=1) / bench.sigma**2
+        squares = ((directions @ basis) ** 2).sum(axis=1) / bench.length**2
         variances = np.linalg.eigvalsh(basis.T @ bench.covariance @ basis)
         allowed = mean_square_limit(variances, len(squares), _FALSE_ALARM / len(parts))
         if not abs(squares.mean() - variances.sum()) <= allowed + 1e-9:
             broken(
                 in_subspace=name,
-                mean_square_of_d=squares.mean() * bench.sigma**2,
-                expected=variances.sum() * bench.sigma**2,
-                allowed_error=allowed * bench.sigma**2,
+                mean_square_of_d=squares.mean() * bench.length**2,
+                expected=variances.sum() * bench.length**2,
+                allowed_error=allowed * bench.length**2,
                 pairs=len(squares),
             )

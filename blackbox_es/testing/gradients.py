@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from blackbox_es.testing.checks import CheckReport, Course, Expected, Step
-from blackbox_es.testing.estimator_bench import EstimatorBench
-from blackbox_es.testing.estimator_laws import ESTIMATOR_CHECKS
+from blackbox_es.testing.gradient_bench import GradientBench
+from blackbox_es.testing.gradient_laws import GRADIENT_CHECKS
+
+__tracebackhide__ = True  # pytest shows the caller's code, not ours
 
 
 def check_gradient_estimator(
@@ -28,9 +30,10 @@ def check_gradient_estimator(
 ) -> CheckReport:
     """Find what is wrong with a gradient estimator, from the points where it evaluates.
 
-    It is to be ``g = beta / (2 sigma^2 P) sum_p d_p [f(x + d_p) - f(x - d_p)]`` along directions
-    with ``E[d d^T] = sigma^2 Sigma``, ``Sigma = alpha/n I + (1-alpha)/k U U^T`` where the columns
-    of U are an orthonormal basis of the surrogate's span, and ``Sigma = I / n`` without one. The
+    The law is ``g = beta / (2 n sigma^2 P) sum_p d_p [f(x + d_p) - f(x - d_p)]`` along directions
+    with ``E[d d^T] = n sigma^2 Sigma``, ``Sigma = alpha/n I + (1-alpha)/k U U^T`` where the columns
+    of U are an orthonormal basis of the surrogate's span; without a surrogate ``Sigma = I/n``, each
+    coordinate having the variance sigma^2. Then ``E[g] = beta Sigma grad f`` for a linear f. The
     directions may be normals, signs, or on a sphere: anything that spreads no more than normals do.
 
     Most checks hold for every draw; those that constants and even functions leave no trace ask that
@@ -43,14 +46,15 @@ def check_gradient_estimator(
     estimator : callable
         ``estimator(objective, x, *, seed) -> (n,)``, and for k > 0 ``estimator(objective, x, *,
         seed, surrogate)`` with a surrogate of shape (n, k), not orthonormal. The objective takes a
-        point and returns a float, or rows of points and returns one value a row. It is to be called
+        point and returns a float, or rows of points and returns one value a row. It must be called
         in this process.
     n : int
         Number of coordinates.
     k : int
         Number of columns of the surrogate, 0 for an estimator that takes none.
     sigma : float
-        Root mean squared length of a direction.
+        Standard deviation of a coordinate of the directions; their root mean squared length is
+        ``sqrt(n) sigma`` with a surrogate, too.
     alpha : float in [0, 1]
         Share of the variance in the full space, if k > 0.
     beta : float, optional
@@ -58,8 +62,8 @@ def check_gradient_estimator(
     shaping : {"raw", "ranks"}
         Whether differences of values or of functions of their ranks weigh the directions.
     budget : int
-        The most estimates; a check that would need more is skipped and says so. With P pairs in an
-        estimate all checks need about ``8192 / P + 260``.
+        Maximal number of estimates; a check that would need more is skipped and says so. With P
+        pairs in an estimate all checks need about ``8192 / P + 260``.
     seed : int
     checks : iterable of str, optional
         Names of the checks to run; all by default.
@@ -79,21 +83,21 @@ def check_gradient_estimator(
     CheckFailed
         If a check failed unexpectedly and ``on_fail="raise"``.
     TypeError, ValueError
-        For arguments that are no good; nothing was estimated then.
+        For invalid arguments; nothing was estimated then.
 
     Examples
     --------
     >>> import numpy as np
     >>> def estimate(objective, x, *, seed):
-    ...     d = 0.1 / np.sqrt(x.size) * np.random.default_rng(seed).standard_normal((8, x.size))
+    ...     d = 0.1 * np.random.default_rng(seed).standard_normal((8, x.size))
     ...     return (objective(x + d) - objective(x - d)) @ d / (2 * 0.1**2 * 8)
-    >>> check_gradient_estimator(estimate, sigma=0.1, beta=1.0).failed
+    >>> check_gradient_estimator(estimate, n=6, sigma=0.1, beta=6.0).failed
     []
     """
-    bench = EstimatorBench(
+    bench = GradientBench(
         estimator, n, k=k, sigma=sigma, alpha=alpha, beta=beta, shaping=shaping, seed=seed
     )
-    course = Course(bench, ESTIMATOR_CHECKS, checks, budget, expected_failed_checks)
+    course = Course(bench, GRADIENT_CHECKS, checks, budget, expected_failed_checks)
     return course.run("check_gradient_estimator", on_fail, callback)
 
 
@@ -118,5 +122,5 @@ def gradient_estimator_checks_generator(
     >>> for estimator, check in gradient_estimator_checks_generator(zero, checks=["check_result"]):
     ...     check(estimator)
     """
-    bench = EstimatorBench(estimator, n, **options)
-    return Course(bench, ESTIMATOR_CHECKS, checks, budget, expected_failed_checks).steps()
+    bench = GradientBench(estimator, n, **options)
+    return Course(bench, GRADIENT_CHECKS, checks, budget, expected_failed_checks).steps()

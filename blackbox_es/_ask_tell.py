@@ -1,0 +1,182 @@
+"""Ask and tell: the shell around the pure steps.
+
+A strategy holds one frozen `Search`. Whatever happens, it is replaced as a whole, by one
+assignment, or stays as it was.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any, Self
+
+import numpy.typing as npt
+
+from blackbox_es import steps
+from blackbox_es._config import config
+from blackbox_es._pending import Pending, Trial
+from blackbox_es._record import empty
+from blackbox_es._search import Results, Search, attached, begin, detached, finish, spent
+from blackbox_es._validation import as_center, as_seed, as_values
+from blackbox_es.steps import Configuration
+
+Array = npt.NDArray[Any]
+
+
+@config
+class AskTell(Configuration, Results):
+    """A strategy that is asked for points and told their values."""
+
+    def start(self, x0: npt.ArrayLike) -> Self:
+        """Begin at ``x0``: check all parameters and reset all state.
+
+        Parameters
+        ----------
+        x0 : array-like of shape (n,)
+            Copied. float32 stays float32, anything else becomes float64.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For invalid parameters or an invalid ``x0``; nothing has changed then.
+        """
+        state, record = steps.init(self, as_center(x0)), empty()
+        seed, begun = as_seed(self.random_state), time.perf_counter()
+        reason = spent(self, state, record, begun)
+        self._search = Search(seed, state, record, begun, self.random_state, None, reason)
+        return self
+
+    def ask(self, surrogate_grad: npt.ArrayLike | None = None) -> Array:
+        """The points of the current generation; asked twice, the same points.
+
+        Parameters
+        ----------
+        surrogate_grad : array-like of shape (n,) or (n, k), optional
+            For strategies that are guided.
+
+        Returns
+        -------
+        ndarray of shape (2 n_pairs, n), read-only
+            Rows ``x + d_1 .. x + d_P``, then ``x - d_1 .. x - d_P``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For an invalid surrogate, and for another one than that of the pending generation.
+        """
+        return self._begin(surrogate_grad).points()
+
+    def tell(self, X: Any, values: Any = None) -> None:
+        """Consume the values of the points, or change nothing and raise.
+
+        Parameters
+        ----------
+        X : array-like of shape (2 n_pairs, n), or iterable of (x, value)
+            The points as they were asked, in the same order; or, without ``values``, pairs of
+            point and value in any order, some now and the others later.
+        values : array-like of shape (2 n_pairs,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            For values that are not real numbers, a wrong number of them, and points that are not
+            those of the current generation.
+        EvaluationError
+            If more than half of the pairs failed.
+        """
+        pending = self._pending()
+        if values is None:
+            self._tell_rows(pending, pending.rows_of(X))
+            return
+        pending.check_points(X)
+        generation = pending.generation
+        told = as_values(values, (generation.n_points,), "values")
+        if pending.told:
+            self._tell_rows(pending, list(enumerate(told.tolist())))
+        else:
+            self._finish(told.reshape(generation.halves, -1))
+
+    def ask_trials(self, surrogate_grad: npt.ArrayLike | None = None) -> Iterator[Trial]:
+        """The points of the current generation that have no value yet, made one at a time.
+
+        Yields
+        ------
+        Trial
+            ``trial.id`` and ``trial.x``; see `tell_trial`.
+        """
+        pending = self._begin(surrogate_grad)
+        for trial in pending.trials():
+            if self._search.pending is not pending:
+                return
+            yield trial
+
+    def tell_trial(self, id: int, value: Any) -> None:
+        """Tell the value of one trial, in any order; the last one completes the generation.
+
+        Telling the same value again does nothing.
+
+        Raises
+        ------
+        ValueError
+            For an id that is unknown or of a past generation, or told before with another value.
+        TypeError
+            For a value that is not a real number.
+        """
+        pending = self._pending()
+        self._tell_rows(pending, [(pending.row_of(id), value)])
+
+    # -- what `fit` uses, too --------------------------------------------------------------------
+
+    def _pending(self) -> Pending:
+        pending = self._started().pending
+        if pending is None:
+            raise ValueError("no generation is pending: call ask before tell, and tell once")
+        return pending
+
+    def _begin(self, surrogate: Any, *, calls: int = 0) -> Pending:
+        """The pending generation, made if there is none."""
+        before = self._started()
+        search = begin(self, before, surrogate, calls)
+        pending: Any = search.pending
+        self._search = search
+        note = self._note(before.state, search.state)
+        if note is not None:
+            self._warn(note)
+        return pending  # type: ignore[no-any-return]
+
+    def _tell_rows(self, pending: Pending, rows: list[tuple[int, Any]]) -> None:
+        pending.add(rows)
+        values = pending.values()
+        if values is not None:
+            self._finish(values)
+
+    def _finish(self, values: Array) -> None:
+        """Move by the values of the pending generation, shape (halves, n_pairs)."""
+        before = self._search
+        self._search, n_failed = finish(self, before, values)
+        # Last, since a warning may have been made an error.
+        note = self._note(before.state, self._search.state)
+        if note is not None:
+            self._warn(note)
+        if n_failed:
+            self._warn("evaluations failed; pairs with NaN or inf are left out")
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(vars(self))
+        if "_search" in state:
+            state["_search"] = detached(self._search)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if "_search" in state:
+            self._search = attached(self._search)
+
+    def _warn(self, message: str) -> None:
+        """Warn, once in a search."""
+        search = self._search
+        if message not in search.record.warned:
+            record = search.record._replace(warned=(*search.record.warned, message))
+            self._search = search._replace(record=record)
+            warnings.warn(message, RuntimeWarning, stacklevel=4)

@@ -1,0 +1,101 @@
+"""What people look at: counts, the best point and the history. No step of a search reads it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from blackbox_es._value import Count
+from blackbox_es.generation import Generation
+from blackbox_es.steps import Info
+
+Array = npt.NDArray[Any]
+
+# One row a generation.
+HISTORY = np.dtype([("n_evaluations", "i8"), ("mean", "f8"), ("best", "f8"), ("sigma", "f8")])
+
+
+class Record(NamedTuple):
+    """The record of a search.
+
+    Attributes
+    ----------
+    rows : ndarray of dtype HISTORY
+        The history: the first ``n_rows``; what follows is room to grow. A row is written before
+        the record that counts it is kept, so an interruption leaves no trace.
+    n_rows, n_evaluations, n_surrogate_calls, n_failed : int
+    fun, fun_best : float
+        The mean value of the last generation, and the best value.
+    best : (Generation, row) or None
+        The point with the best value; None is the center.
+    n_flat : int
+        Generations in a row that told nothing.
+    warned : tuple of str
+        What has been warned of.
+    """
+
+    rows: npt.NDArray[Any]
+    n_rows: Count = 0
+    n_evaluations: Count = 0
+    n_surrogate_calls: Count = 0
+    n_failed: Count = 0
+    fun: float = math.inf
+    fun_best: float = math.inf
+    best: tuple[Generation, Count] | None = None
+    n_flat: Count = 0
+    warned: tuple[str, ...] = ()
+
+    def after(self, generation: Generation, values: Array, info: Info) -> Record:
+        """The record with one more generation."""
+        flat = values.ravel()
+        row = int(np.nanargmin(flat) if info.n_failed else flat.argmin())
+        lowest = float(flat[row])
+        best, fun_best = self.best, self.fun_best
+        if lowest < fun_best:
+            best, fun_best = (generation, row), lowest
+        n_evaluations, n, rows = self.n_evaluations + flat.size, self.n_rows, self.rows
+        if n == len(rows):
+            rows = np.concatenate([rows, np.empty(n + 64, HISTORY)])
+        rows[n] = n_evaluations, info.mean, lowest, generation.sampler.sigma
+        return Record(
+            rows,
+            n + 1,
+            n_evaluations,
+            self.n_surrogate_calls,
+            self.n_failed + info.n_failed,
+            info.mean,
+            fun_best,
+            best,
+            self.n_flat + 1 if info.flat else 0,
+            self.warned,
+        )
+
+    def with_center(self, fun: float) -> Record:
+        """The record with the value of the center, evaluated at the end."""
+        best = fun < self.fun_best
+        return self._replace(
+            n_evaluations=self.n_evaluations + 1,
+            n_failed=self.n_failed + math.isnan(fun),
+            fun=fun,
+            fun_best=fun if best else self.fun_best,
+            best=None if best else self.best,
+        )
+
+    def history(self) -> dict[str, Array]:
+        """The columns of the history, read-only."""
+        columns = {name: self.rows[name][: self.n_rows] for name in HISTORY.names or ()}
+        for column in columns.values():
+            column.flags.writeable = False
+        return columns
+
+    def compact(self) -> Record:
+        """The same with rows of its own: two records that share rows would overwrite each other."""
+        return self._replace(rows=self.rows[: self.n_rows].copy())
+
+
+def empty() -> Record:
+    """The record of a search that begins."""
+    return Record(np.empty(0, HISTORY))

@@ -1,0 +1,211 @@
+"""A search, and its results."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from blackbox_es import steps
+from blackbox_es._pending import Pending
+from blackbox_es._record import Record
+from blackbox_es._value import freeze, same
+from blackbox_es.generation import Generation
+from blackbox_es.steps import Configuration, State
+
+Array = npt.NDArray[Any]
+
+STOP_REASONS = {
+    "max_iter": (0, "max_iter generations were done"),
+    "max_evals": (1, "one more generation would exceed max_evals"),
+    "max_time": (2, "max_time seconds have passed"),
+    "flat": (3, "the objective was the same at all points for many generations"),
+    "sigma_underflow": (4, "sigma is below the float resolution of x: x + d equals x"),
+    "unbounded": (5, "the objective reached minus infinity"),
+    "non_finite": (6, "the update was not finite; x is the last finite center"),
+    "callback": (99, "`callback` raised `StopIteration`"),
+}
+BUDGETS = ("max_iter", "max_evals", "max_time")  # the normal ways to end
+
+
+class Search(NamedTuple):
+    """All that a strategy knows of its search."""
+
+    seed: int
+    state: State
+    record: Record
+    begun: float  # on the clock of `time.perf_counter`
+    random_state: Any = None  # the parameter from which the seed was made
+    pending: Pending | None = None
+    stop_reason: str | None = None
+
+
+def detached(search: Search) -> Search:
+    """For copies and pickles: they share nothing that is written, and clocks differ."""
+    pending = search.pending
+    if pending is not None:
+        pending = Pending(pending.generation, pending.before, dict(pending.told))
+    elapsed = time.perf_counter() - search.begun
+    return search._replace(record=search.record.compact(), begun=elapsed, pending=pending)
+
+
+def attached(search: Search) -> Search:
+    """The search of a copy, on the clock of this process."""
+    return search._replace(state=freeze(search.state), begun=time.perf_counter() - search.begun)
+
+
+def spent(es: Configuration, state: State, record: Record, begun: float) -> str | None:
+    """The budget that does not allow one more generation, if there is one."""
+    if state.t >= es.max_iter:
+        return "max_iter"
+    if es.max_evals is not None:
+        after = record.n_evaluations + 2 * es.pairs(state.x.size) + 1  # 1: the final center
+        if after > es.max_evals:
+            return "max_evals"
+    if es.max_time is not None and time.perf_counter() - begun >= es.max_time:
+        return "max_time"
+    return None
+
+
+def stalled(record: Record, generation: Generation) -> str | None:
+    """The reason to stop if the objective stays the same at all points."""
+    if record.n_flat == 0:
+        return None
+    if np.array_equal(generation.point(0), generation.center):
+        return "sigma_underflow"
+    return "flat" if record.n_flat >= steps.FLAT_GENERATIONS else None
+
+
+def begin(es: Configuration, search: Search, surrogate: Any, calls: int = 0) -> Search:
+    """The search with a pending generation.
+
+    Raises
+    ------
+    RuntimeError
+        If the search has ended.
+    ValueError
+        If a generation is pending that was asked with another surrogate.
+    """
+    pending = search.pending
+    if pending is not None:
+        if surrogate is not None:
+            _, generation = steps.ask(es, pending.before, search.seed, surrogate)
+            if not same(generation, pending.generation):
+                raise ValueError(
+                    "a generation is pending that was asked with another surrogate gradient or "
+                    "other parameters: tell its values first"
+                )
+        return search
+    if search.stop_reason:
+        raise RuntimeError(f"the search has ended ({search.stop_reason}): call start(x0)")
+    state, generation = steps.ask(es, search.state, search.seed, surrogate)
+    record = search.record
+    if calls:
+        record = record._replace(n_surrogate_calls=record.n_surrogate_calls + calls)
+    pending = Pending(generation, search.state, {})
+    return Search(search.seed, state, record, search.begun, search.random_state, pending)
+
+
+@np.errstate(over="ignore", invalid="ignore")  # the mean of large values may overflow
+def finish(es: Configuration, search: Search, values: Array) -> tuple[Search, int]:
+    """The search after its pending generation, and how many of its evaluations failed."""
+    seed, before, record, begun, random_state, pending, _ = search
+    generation = pending.generation  # type: ignore[union-attr]
+    state, info = steps.tell(es, before, generation, values)
+    record = record.after(generation, values, info)
+    reason = info.stop or stalled(record, generation) or spent(es, state, record, begun)
+    return Search(seed, state, record, begun, random_state, None, reason), info.n_failed
+
+
+class NotStarted(RuntimeError, AttributeError):
+    """There is no search yet."""
+
+
+class Results:
+    """The fitted attributes of a strategy: the results of its search."""
+
+    _search: Search
+
+    def _started(self) -> Search:
+        try:
+            return self._search
+        except AttributeError:
+            raise NotStarted("there is no search: call start(x0) first") from None
+
+    @property
+    def state_(self) -> State:
+        """What the next generation needs, a frozen value."""
+        return self._started().state
+
+    @property
+    def x_(self) -> Array:
+        return self._started().state.x
+
+    @property
+    def n_iter_(self) -> int:
+        return self._started().state.t
+
+    @property
+    def stop_reason_(self) -> str | None:
+        return self._started().stop_reason
+
+    @property
+    def fun_(self) -> float:
+        return self._started().record.fun
+
+    @property
+    def fun_best_(self) -> float:
+        return self._started().record.fun_best
+
+    @property
+    def x_best_(self) -> Array:
+        """The best point evaluated, made again from its generation; the center if that is best."""
+        best = self._started().record.best
+        return self.x_ if best is None else best[0].point(best[1])
+
+    @property
+    def n_evaluations_(self) -> int:
+        return self._started().record.n_evaluations
+
+    @property
+    def n_surrogate_calls_(self) -> int:
+        return self._started().record.n_surrogate_calls
+
+    @property
+    def n_failed_(self) -> int:
+        return self._started().record.n_failed
+
+    @property
+    def history_(self) -> dict[str, Array]:
+        return self._started().record.history()
+
+    @property
+    def result_(self) -> Any:
+        return self._result()
+
+    def _result(self) -> Any:
+        from scipy.optimize import OptimizeResult
+
+        search, record = self._started(), self._search.record
+        status, message = STOP_REASONS.get(search.stop_reason or "", (-1, "running"))
+        return OptimizeResult(
+            x=search.state.x.copy(),
+            fun=record.fun,
+            success=search.stop_reason in BUDGETS and not math.isnan(record.fun),
+            status=status,
+            message=message,
+            nit=search.state.t,
+            nfev=record.n_evaluations,
+            njev=record.n_surrogate_calls,
+            x_best=self.x_best_.copy(),
+            fun_best=record.fun_best,
+            n_failed=record.n_failed,
+            **self._extras(),
+        )
+
+    def _extras(self) -> dict[str, Any]:
+        """What a strategy adds to the result."""
+        return {}

@@ -1,0 +1,190 @@
+"""Strategies that estimate a gradient, and follow it by an optimizer."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blackbox_es import optimizers
+from blackbox_es._config import config
+from blackbox_es._validation import check_positive
+from blackbox_es._value import Vector, value
+from blackbox_es.generation import Told
+from blackbox_es.samplers import Base, Isotropic, Sampler
+from blackbox_es.schedules import Schedule, value_at
+from blackbox_es.steps import Plan, State
+from blackbox_es.strategy import EvolutionStrategy
+
+Array = npt.NDArray[Any]
+
+
+@value
+class GradientState(State):
+    """A center, the last estimate, the optimizer's state, and what the strategy has learnt.
+
+    Parameters
+    ----------
+    gradient : ndarray of shape (n,)
+    optimizer : tuple of arrays and integers
+    memory : value or None
+    """
+
+    gradient: Vector
+    optimizer: tuple[Any, ...]
+    memory: Any = None
+
+
+@config
+class GradientStrategy(EvolutionStrategy):
+    """Strategies that estimate a gradient, and follow it by an optimizer.
+
+    Parameters
+    ----------
+    sigma : float or schedule
+        Standard deviation of each coordinate of a direction.
+    optimizer : {"adam", "sgd", "clipup"} or Optimizer
+    learning_rate : float or schedule
+        For an optimizer that has none of its own.
+
+    Attributes
+    ----------
+    gradient_ : ndarray of shape (n,)
+        The last estimate.
+    """
+
+    sigma: float | Schedule = 0.1
+    optimizer: str | optimizers.Optimizer = "adam"
+    learning_rate: float | Schedule = 0.01
+
+    # -- what a concrete strategy says -----------------------------------------------------------
+
+    def _memory(self, x: Array) -> Any:
+        """What is learnt beside the center, at the start: a value, or None."""
+        return None
+
+    @abstractmethod
+    def _search_at(self, state: GradientState, surrogate: Any) -> tuple[Any, Sampler]:
+        """The memory after the surrogate has been seen, and where to search."""
+
+    @abstractmethod
+    def estimate(self, state: GradientState, told: Told) -> Array:
+        """The gradient estimate of a generation: shape (n,), dtype of the center."""
+
+    def _learn(self, memory: Any, told: Told) -> Any:
+        """The memory after a generation."""
+        return memory
+
+    # -- the three functions ---------------------------------------------------------------------
+
+    def _init(self, x: Array) -> GradientState:
+        gradient = np.zeros_like(x)
+        gradient.setflags(write=False)
+        state = optimizers.resolve(self.optimizer).init(x)
+        return GradientState(x, 0, gradient, state, self._memory(x))
+
+    def _ask(self, state: State, surrogate: Any) -> tuple[State, Plan]:
+        assert isinstance(state, GradientState)
+        memory, sampler = self._search_at(state, surrogate)
+        plan = Plan(sampler, self.pairs(state.x.size))
+        if memory is state.memory:
+            return state, plan
+        return GradientState(state.x, state.t, state.gradient, state.optimizer, memory), plan
+
+    def _tell(self, state: State, told: Told) -> State:
+        assert isinstance(state, GradientState)
+        gradient = self.estimate(state, told)
+        gradient.setflags(write=False)
+        memory = self._learn(state.memory, told)
+        optimizer = optimizers.resolve(self.optimizer)
+        x, moved = optimizers.follow(
+            optimizer, state.x, gradient, state.optimizer, self.learning_rate, state.t
+        )
+        return GradientState(x, state.t + 1, gradient, moved, memory)
+
+    # -- checks ----------------------------------------------------------------------------------
+
+    def check_parameters(self, n: int) -> None:
+        super().check_parameters(n)
+        for name in ("sigma", "learning_rate"):
+            if not callable(getattr(self, name)):
+                check_positive(name, getattr(self, name), also=" or a schedule")
+        optimizers.resolve(self.optimizer).check()
+
+    def _check_state(self, state: State) -> None:
+        assert isinstance(state, GradientState)
+        if type(state.memory) is not type(self._memory(state.x)):
+            raise ValueError(f"the memory is a {type(state.memory).__name__}")
+        fresh = optimizers.resolve(self.optimizer).init(state.x)
+        if _outline(fresh) != _outline(state.optimizer):
+            raise ValueError(
+                f"optimizer={self.optimizer!r} cannot go on with the state of the one the search "
+                "started with: call start(x0)"
+            )
+
+    @property
+    def gradient_(self) -> Array:
+        state = self.state_
+        assert isinstance(state, GradientState)
+        return state.gradient
+
+    def _extras(self) -> dict[str, Any]:
+        return {"gradient": self.gradient_.copy()}
+
+    def _sigma_at(self, t: int) -> float:
+        sigma = float(value_at(self.sigma, t))
+        if not 0.0 < sigma < math.inf:
+            raise ValueError(f"sigma={sigma} in generation {t}: it must be positive")
+        return sigma
+
+
+@config
+class AntitheticStrategy(GradientStrategy):
+    """Strategies whose estimate is the antithetic one, along directions of a base distribution.
+
+    Parameters
+    ----------
+    beta : float or "auto"
+        Length of the estimate; "auto" has the least mean squared error.
+    sampler : Isotropic, LowRank or None
+        The distribution in the full space; its sigma is replaced. None is isotropic.
+
+    Attributes
+    ----------
+    gradient_ : ndarray of shape (n,)
+        The last estimate; with raw shaping ``E[gradient_] = beta Sigma grad f``.
+    """
+
+    beta: float | str = "auto"
+    sampler: Base | None = None
+
+    @abstractmethod
+    def _auto_beta(self, state: GradientState, told: Told) -> float:
+        """The value of ``beta="auto"``."""
+
+    def estimate(self, state: GradientState, told: Told) -> Array:
+        beta = self.beta
+        return told.gradient(self._auto_beta(state, told) if isinstance(beta, str) else beta)
+
+    def _base(self, state: GradientState) -> Base:
+        sigma = self._sigma_at(state.t)
+        if self.sampler is None:
+            return Isotropic(state.x.size, sigma)
+        return self.sampler.with_sigma(sigma)
+
+    def check_parameters(self, n: int) -> None:
+        super().check_parameters(n)
+        if self.beta != "auto":
+            check_positive("beta", self.beta, also=' or "auto"')
+        if self.sampler is not None and not isinstance(self.sampler, Base):
+            raise TypeError(f"sampler={self.sampler!r}: take Isotropic, LowRank or None")
+        if self.sampler is not None and self.sampler.n != n:
+            raise ValueError(f"sampler is for {self.sampler.n} coordinates, but x0 has {n}")
+
+
+def _outline(state: tuple[Any, ...]) -> list[Any]:
+    """What distinguishes the states of optimizers: shapes and dtypes of arrays, types."""
+    return [(a.shape, a.dtype) if isinstance(a, np.ndarray) else type(a) for a in state]

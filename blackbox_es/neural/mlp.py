@@ -1,0 +1,205 @@
+"""A multilayer perceptron as scikit-learn knows it, however it is trained.
+
+Parameters, data and predictions of both estimators; `training` fits them.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from blackbox_es._validation import (
+    as_seed,
+    check_between,
+    check_choice,
+    check_count,
+    check_positive,
+)
+from blackbox_es.neural.activations import ACTIVATIONS
+from blackbox_es.neural.data import Data
+from blackbox_es.neural.losses import LOSSES, PREDICTIONS, Loss, losses_of
+from blackbox_es.neural.network import Network
+from blackbox_es.optimizers import Optimizer
+from blackbox_es.schedules import Schedule
+
+Array = npt.NDArray[Any]
+
+_FULL_BATCH = 256  # with no more examples than this, every pair sees all of them
+
+
+class Usual(NamedTuple):
+    """Defaults."""
+
+    sigma: float
+    n_pairs: int
+    batch_size: int  # a block of the kernel, or two
+
+
+USUAL = {"weights": Usual(0.03, 128, 64), "activations": Usual(0.1, 64, 128)}
+
+
+@dataclass(eq=False, repr=False)
+class MLP(BaseEstimator, ABC):  # type: ignore[misc]
+    """What the classifier and the regressor take and say; parameters are documented there."""
+
+    _targets: ClassVar[str]  # of the losses that the estimator knows by name
+    _network: Network = field(init=False)
+
+    hidden_layer_sizes: Sequence[int] = (64,)
+    activation: str = "relu"
+    _: KW_ONLY
+    loss: str | Callable[..., Any] | None = None
+    perturb: str = "weights"
+    sigma: float | Schedule | None = None
+    n_pairs: int | None = None
+    batch_size: int | str | None = "auto"
+    guide: str | None = None
+    guide_alpha: float = 0.9
+    n_guides: int = 1
+    optimizer: str | Optimizer = "adam"
+    alpha: float = 0.0001
+    learning_rate: str = "linear"
+    learning_rate_init: float = 0.01
+    shaping: str | Callable[..., Any] = "raw"
+    max_iter: int = 1000
+    max_time: float | None = None
+    tol: float = 1e-4
+    n_iter_no_change: int = 10
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    warm_start: bool = False
+    n_jobs: int | None = None
+    random_state: Any = None
+    verbose: int = 0
+
+    # -- what is a matter of classes or numbers ----------------------------------------------------
+
+    @abstractmethod
+    def _encode(self, y: Array, classes: Any, reset: bool) -> Array:
+        """The targets as the losses take them; sets ``classes_`` and ``n_outputs_``."""
+
+    @abstractmethod
+    def _decoded(self, y: Array, predictions: Array) -> tuple[Array, Array]:
+        """Targets and predictions as the user knows them."""
+
+    @abstractmethod
+    def _score(self, raw: Array, data: Data) -> float:
+        """The score of raw outputs, as `score` has it."""
+
+    # -- what is taken -----------------------------------------------------------------------------
+
+    def _hidden(self) -> tuple[Any, ...]:
+        sizes = self.hidden_layer_sizes
+        return tuple(sizes) if np.iterable(sizes) else (sizes,)
+
+    def _batch_size(self, n_samples: int) -> int:
+        if self.batch_size == "auto":
+            return n_samples if n_samples <= _FULL_BATCH else USUAL[self.perturb].batch_size
+        return n_samples if self.batch_size is None else min(int(self.batch_size), n_samples)
+
+    def _loss_name(self) -> str:
+        """The loss, or the one by default, which a function of the user's is like."""
+        return self.loss if isinstance(self.loss, str) else losses_of(self._targets)[0]
+
+    def _loss_row(self) -> Loss:
+        return LOSSES[self._loss_name()]
+
+    def _check_parameters(self) -> None:
+        """Raise for what the strategy does not check; it checks the rest before it starts."""
+        names = losses_of(self._targets)
+        for size in self._hidden():
+            check_count("hidden_layer_sizes", size)
+        check_choice("activation", self.activation, ACTIVATIONS)
+        if not callable(self.loss):
+            check_choice("loss", self.loss, (None, *names))
+        check_choice("perturb", self.perturb, tuple(USUAL))
+        if self.sigma is not None and not callable(self.sigma):
+            check_positive("sigma", self.sigma, also=", a schedule or None")
+        check_count("n_pairs", self.n_pairs, optional=True)
+        check_choice("guide", self.guide, (None, "backprop", "previous"))
+        if self.perturb == "activations" and self.guide is not None:
+            raise ValueError(
+                f"guide={self.guide!r} guides a search among weights: set perturb='weights', or "
+                "guide=None"
+            )
+        if self.perturb == "activations" and callable(self.loss):
+            raise ValueError(
+                "perturb='activations' needs the loss of each example by itself, which a function "
+                f"does not tell: take one of {', '.join(names)}, or perturb='weights'"
+            )
+        check_choice("learning_rate", self.learning_rate, ("linear", "constant"))
+        check_positive("learning_rate_init", self.learning_rate_init)
+        check_count("max_iter", self.max_iter)
+        check_count("n_iter_no_change", self.n_iter_no_change)
+        if self.batch_size != "auto":
+            check_count("batch_size", self.batch_size, optional=True)
+        check_between("alpha", self.alpha, 0.0, math.inf)
+        check_between("tol", self.tol, 0.0, math.inf)
+        check_between("guide_alpha", self.guide_alpha, 0.0, 1.0)
+        if self.max_time is not None:
+            check_positive("max_time", self.max_time)
+        if self.early_stopping:
+            check_between("validation_fraction", self.validation_fraction, 0.0, 1.0)
+
+    def _check_data(self, X: Any, y: Any, sample_weight: Any, classes: Any, *, reset: bool) -> Data:
+        """The examples that count, with targets as the losses take them."""
+        self._check_parameters()
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            dtype=(np.float64, np.float32),
+            order="C",
+            multi_output=True,
+            y_numeric=isinstance(self, RegressorMixin),
+            reset=reset,
+        )
+        data = Data(X, y)
+        if sample_weight is not None:
+            weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+            if not weight.any():
+                raise ValueError("sample_weight is zero for all samples: nothing to learn from")
+            data = Data(X, y, weight).take(weight > 0)
+        data = replace(data, y=self._encode(data.y, classes, reset))
+        self.out_activation_ = self._loss_row().out_activation(self.n_outputs_)
+        return data
+
+    def _split(self, data: Data) -> tuple[Data, Data]:
+        """Training and validation parts."""
+        train, test = train_test_split(
+            np.arange(len(data)),
+            test_size=self.validation_fraction,
+            random_state=as_seed(self.random_state) % 2**32,
+            stratify=data.y if hasattr(self, "classes_") else None,
+        )
+        if hasattr(self, "classes_") and len(np.unique(data.y[train])) < len(self.classes_):
+            raise ValueError("a class has no training sample left: lower validation_fraction")
+        return data.take(train), data.take(test)
+
+    # -- what is said ------------------------------------------------------------------------------
+
+    def _raw(self, X: Any) -> Array:
+        """Outputs before the output activation, in float64."""
+        check_is_fitted(self, "coefs_")
+        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        theta = self._network.pack(self.coefs_, self.intercepts_)
+        return self._network.forward(theta.astype(np.float64), X.astype(np.float64))
+
+    def _predictions(self, raw: Array) -> Array:
+        """Probabilities of the classes, or expected targets."""
+        return PREDICTIONS[self.out_activation_](raw)
+
+    def _user_loss(self, y: Array, raw: Array, weight: Array | None) -> Any:
+        """The value of a loss of the user's."""
+        weights = {} if weight is None else {"sample_weight": weight}
+        loss: Any = self.loss
+        return loss(*self._decoded(y, self._predictions(raw)), **weights)

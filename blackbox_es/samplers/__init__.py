@@ -1,0 +1,28 @@
+"""Search distributions as frozen values.
+
+A sampler knows the law of its directions d. Its ``sigma`` is the standard deviation of a coordinate
+(root mean squared over the coordinates, where they differ): ``E[d d^T] = n sigma^2 Sigma`` with
+``trace(Sigma) = 1``. It holds no randomness: a direction is a function of the key (seed,
+generation) and of the pair, and is made again wherever it is needed.
+
+A sampler of one's own is a frozen value with ``n``, ``sigma`` and the two methods of `Sampler`:
+``perturb`` gives points, ``combine`` the sum of all directions with given weights.
+"""
+
+from blackbox_es.samplers.base import Base, Sampler, directions
+from blackbox_es.samplers.guided import Guided, orthonormal_rows, unit_guide
+from blackbox_es.samplers.low_rank import LowRank
+from blackbox_es.samplers.normal import Affine, Diagonal, Isotropic
+
+__all__ = [
+    "Affine",
+    "Base",
+    "Diagonal",
+    "Guided",
+    "Isotropic",
+    "LowRank",
+    "Sampler",
+    "directions",
+    "orthonormal_rows",
+    "unit_guide",
+]

@@ -1,0 +1,230 @@
+"""The pure steps of a search: what the shell, networks and `estimate_gradient` have in common.
+
+    x, surrogate -> ask -> Generation -> values -> tell -> x'
+
+`init`, `ask` and `tell` take a configuration (the strategy) and a frozen state and return a new
+state. They change nothing, so a step that raises or is interrupted has not happened.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from blackbox_es import shaping
+from blackbox_es._config import Configurable, config
+from blackbox_es._validation import (
+    check_choice,
+    check_count,
+    check_exceptions,
+    check_flag,
+    check_n_jobs,
+    check_positive,
+)
+from blackbox_es._value import Vector, Word, value
+from blackbox_es.generation import Generation, Told
+from blackbox_es.samplers import Sampler
+from blackbox_es.shaping import Shaping
+
+Array = npt.NDArray[Any]
+
+FLAT_GENERATIONS = 20  # in a row; a plateau seen once may be left by the next directions
+
+
+@value
+class State:
+    """What the next generation needs; a strategy adds fields of its own.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n,)
+        The center.
+    t : int
+        Generations told: the index of the next one.
+    """
+
+    x: Vector
+    t: Word
+
+
+class Plan(NamedTuple):
+    """Where a strategy searches next: sampler, number of directions, whether both ways of each."""
+
+    sampler: Sampler
+    n_pairs: int
+    mirrored: bool = True
+
+
+class Info(NamedTuple):
+    """What a generation was like: for the record, and for the reasons to stop.
+
+    Attributes
+    ----------
+    n_failed : int
+        Evaluations that failed.
+    stop : str or None
+        "unbounded" if a value was minus infinity, "non_finite" if the next center would not have
+        been finite; x has not moved then.
+    flat : bool
+        No utility told one direction from its opposite.
+    mean : float
+        Of the values that are finite.
+    """
+
+    n_failed: int
+    stop: str | None
+    flat: bool
+    mean: float
+
+
+@config
+class Configuration(Configurable, ABC):
+    """A strategy as its parameters and three functions of states, which write nothing.
+
+    Parameters
+    ----------
+    n_pairs : int
+        P, mirrored pairs per generation: 2 P evaluations, the population size.
+    shaping : {"raw", "standardized", "centered_ranks", "nes"} or callable
+        What is learnt from: the values themselves, in units of their standard deviation, or ranks.
+    max_iter : int
+        Generations.
+    max_evals : int or None
+        Evaluations, that of the final center included.
+    max_time : float or None
+        Seconds.
+    n_jobs : int or None
+        Of joblib; results do not depend on it.
+    vectorized : bool
+        The objective takes rows of points.
+    common_random_numbers : {"generation", "pair"} or None
+        Which points share the integer that an objective with a parameter ``seed`` is given.
+    catch : tuple of exception types
+        Raised by the objective, they count as a failed evaluation.
+    random_state : None, int, Generator or RandomState
+    verbose : int
+        1 shows a progress bar on a terminal.
+    """
+
+    n_pairs: int = 8
+    shaping: str | Shaping = "raw"
+    max_iter: int = 1000
+    max_evals: int | None = None
+    max_time: float | None = None
+    n_jobs: int | None = None
+    vectorized: bool = False
+    common_random_numbers: str | None = "generation"
+    catch: tuple[type[BaseException], ...] = ()
+    random_state: Any = None
+    verbose: int = 0
+
+    takes_surrogate: ClassVar[bool] = False
+
+    # -- what a concrete strategy says; nothing here writes anything ----------------------------
+
+    @abstractmethod
+    def _init(self, x: Array) -> State:
+        """The state at the center ``x``."""
+
+    @abstractmethod
+    def _ask(self, state: State, surrogate: Any) -> tuple[State, Plan]:
+        """The search distribution of the next generation, and the state that goes with it."""
+
+    @abstractmethod
+    def _tell(self, state: State, told: Told) -> State:
+        """The state after a generation."""
+
+    def _note(self, before: State, after: State) -> str | None:
+        """What to warn of, once in a search, now that the state has changed."""
+        return None
+
+    def _check_state(self, state: State) -> None:
+        """Raise ValueError unless a state fits the parameters."""
+
+    def pairs(self, n: int) -> int:
+        """The pairs of a generation in n dimensions."""
+        return int(self.n_pairs)
+
+    def check_parameters(self, n: int) -> None:
+        """Raise TypeError or ValueError unless all parameters are valid in n dimensions."""
+        by_dimension = self._defaults["n_pairs"] is None
+        check_count("n_pairs", self.n_pairs, high=2**32 - 1, optional=by_dimension)
+        shaping.resolve(self.shaping)
+        check_count("max_iter", self.max_iter, high=2**32 - 1)
+        check_count("max_evals", self.max_evals, optional=True)
+        if self.max_time is not None:
+            check_positive("max_time", self.max_time, also=" of seconds or None")
+        check_n_jobs(self.n_jobs)
+        check_flag("vectorized", self.vectorized)
+        check_choice(
+            "common_random_numbers", self.common_random_numbers, ("generation", "pair", None)
+        )
+        check_exceptions("catch", self.catch)
+        check_count("verbose", self.verbose, low=0)
+
+
+def init(es: Configuration, x: Array) -> State:
+    """The state before the first generation.
+
+    Parameters
+    ----------
+    es : Configuration
+    x : ndarray of shape (n,), float32 or float64
+        Not copied: do not write to it later.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For invalid parameters.
+    """
+    es.check_parameters(x.size)
+    return es._init(x)
+
+
+def ask(
+    es: Configuration, state: State, seed: int, surrogate: Any = None
+) -> tuple[State, Generation]:
+    """The next generation, and the state that has taken account of the surrogate gradient."""
+    if surrogate is not None and not es.takes_surrogate:
+        raise ValueError(f"{type(es).__name__} uses no surrogate gradient: take GuidedES")
+    state, plan = es._ask(state, surrogate)
+    return state, Generation(state.x, plan.sampler, seed, state.t, plan.n_pairs, plan.mirrored)
+
+
+def tell(
+    es: Configuration, state: State, generation: Generation, values: Array
+) -> tuple[State, Info]:
+    """The state after a generation, from its values of shape (halves, n_pairs), float64.
+
+    To be called with overflow and invalid operations ignored: a step that overflows is not taken.
+
+    Raises
+    ------
+    EvaluationError
+        If more than half of the pairs failed.
+    ValueError
+        For a shaping of the user's that returns another shape.
+    """
+    shape = shaping.resolve(es.shaping)
+    utilities, n_valid, valid, n_failed, mean = shaping.shaped(shape, values, generation.index)
+    if n_valid == 0:
+        return replace(state, t=state.t + 1), Info(n_failed, "unbounded", True, mean)
+    told = Told(generation, utilities, n_valid, valid)
+    after = es._tell(state, told)
+    # Most often the first pair says that it is not flat.
+    flat = utilities[0, 0] == utilities[-1, 0] and not told.odd.any()
+    if not is_finite(after.x):
+        return replace(state, t=state.t + 1), Info(n_failed, "non_finite", flat, mean)
+    after.x.setflags(write=False)
+    return after, Info(n_failed, None, flat, mean)
+
+
+def is_finite(x: Array) -> bool:
+    """Whether all entries of a vector are finite numbers."""
+    # One pass and no temporary; only an overflow of the square needs the second look.
+    return math.isfinite(x.dot(x)) or bool(np.isfinite(x).all())
