@@ -47,7 +47,7 @@ def save(es: Any, path: str | os.PathLike[str], search: Search) -> None:
     params: dict[str, Any] = {}
     for name, given in es.get_params(deep=False).items():
         with suppress(TypeError):  # a function of the user's: `load` asks for it
-            params[name] = encode(given, arrays)
+            params[name] = encode(_named(given) if name == "shaping" else given, arrays)
     record = search.record.compact()
     history = {name: record.rows[name] for name in HISTORY.names or ()}
     pending = search.pending
@@ -191,6 +191,11 @@ def _try(es: Any, state: State, pending: Pending | None) -> None:
 # -- values --------------------------------------------------------------------------------------
 
 
+def _named(shape: Any) -> Any:
+    """The name of a shaping of the package, which means the same."""
+    return next((name for name, function in SHAPINGS.items() if shape is function), shape)
+
+
 class _Arrays:
     """Arrays by name; one that occurs twice is stored once."""
 
@@ -235,9 +240,6 @@ def encode(item: Any, arrays: _Arrays) -> Any:
         return {"config": name_of(type(item)), "fields": held}
     if isinstance(item, type) and vars(builtins).get(str(item.__name__)) == item:
         return {"exception": item.__name__}
-    for name, function in SHAPINGS.items():
-        if item is function:
-            return {"shaping": name}
     raise TypeError(f"{item!r} cannot be stored in a checkpoint")
 
 
@@ -265,8 +267,6 @@ def decode(item: Any, arrays: dict[str, Array]) -> Any:
             if not (isinstance(kind, type) and issubclass(kind, BaseException)):
                 raise TypeError(f"{item['exception']} is no exception")
             return kind
-        case "shaping":
-            return SHAPINGS[item["shaping"]]
         case container:
             return _CONTAINERS[container](decode(item[container], arrays))
 

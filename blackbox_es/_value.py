@@ -7,6 +7,7 @@ value with it, so that nothing read from a file is trusted.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from types import NoneType, UnionType
@@ -48,7 +49,7 @@ Rows = Annotated[npt.NDArray[Any], Shape(("k", "n"))]
 Matrix = Annotated[npt.NDArray[Any], Shape(("n", "n"))]
 Count = Annotated[int, Range(0, 2**63 - 1)]
 Word = Annotated[int, Range(0, 2**32 - 1)]
-Positive = Annotated[float, Range(5e-324, 1.8e308)]
+Positive = Annotated[float, Range(5e-324, sys.float_info.max)]
 Fraction = Annotated[float, Range(0.0, 1.0)]
 
 

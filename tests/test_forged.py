@@ -18,7 +18,8 @@ from blackbox_es.strategies import STRATEGIES
 
 ODD = [None, True, False, 0, 1, -1, 2**31, 2**32, 2**63, 2**64, 10**400, 0.0, -1.5, 1e308, "", "x",
        [], {}, [1], {"x": 1}, {"float": "nan"}, {"float": "inf"}, {"float": "x"},
-       {"array": "array0"}, {"array": "none"}, {"tuple": []}, {"tuple": [1, 2]}, {"set": [[]]}, {"dict": [[1]]},
+       {"array": "array0"}, {"array": "none"}, {"tuple": []}, {"tuple": [1, 2]}, {"set": [[]]},
+       {"dict": [[1]]},
        {"dict": [[{"dict": []}, 1]]}, {"exception": "print"}, {"exception": "ValueError"},
        {"value": "Isotropic", "fields": {"n": 3, "sigma": 0.1}}, {"value": "none", "fields": {}},
        {"value": "Isotropic", "fields": {"n": 2}}, {"value": "LowRank", "fields": {"shapes": []}},

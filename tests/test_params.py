@@ -1,0 +1,117 @@
+"""Parameters changed in the middle of a search: applied from the next step on, or refused."""
+
+import copy
+
+import numpy as np
+import pytest
+from problems import X0, bits, bowl, guide, make, snapshot, state, takes
+
+from blackbox_es import SGD, Adam, Isotropic, Linear
+from blackbox_es.strategies import STRATEGIES
+
+CHANGES = [
+    {"sigma": 0.2}, {"sigma": Linear(0.1, 0.05, 9)}, {"learning_rate": 0.3}, {"beta": 2.0},
+    {"alpha": 0.9}, {"n_guides": 3}, {"n_pairs": 5}, {"shaping": "nes"}, {"n_top": 1},
+    {"shaping": "centered_ranks"}, {"sampler": Isotropic(3)}, {"max_iter": 4}, {"max_evals": 25},
+    {"optimizer": Adam(beta_1=0.5)}, {"sigma_learning_rate": 0.5}, {"n_windows": 2},
+]  # fmt: skip
+CASES = [(name, c) for name in STRATEGIES for c in CHANGES if takes(name, **c)]
+CASES = [case for case in CASES if case[0] != "ars" or "optimizer" not in case[1]]  # its is SGD
+
+
+def generations(es, count):
+    for _ in range(count):
+        if not es.stop_reason_:
+            es.tell(es.ask(guide(es)), [bowl(x) for x in es.ask()])
+    return es
+
+
+@pytest.mark.parametrize(("name", "change"), CASES, ids=str)
+def test_a_change_is_that_of_a_loaded_search(name, change, tmp_path):
+    """set_params in mid-search and load(path, ...) are one: the same bits, and not the old ones."""
+    es = generations(make(name).start(X0), 2)
+    es.save(tmp_path / "run.npz")
+    loaded = generations(type(es).load(tmp_path / "run.npz", **change), 9)
+    plain = generations(type(es).load(tmp_path / "run.npz"), 9)
+    assert state(generations(es.set_params(**change), 9)) == state(loaded)
+    # What holds from the start only, or says what is so already, is all that may change nothing.
+    at_the_start = takes(name, tol=1.0) or name in ("snes", "xnes", "pgpe")
+    idle = {
+        "sampler",
+        "n_top",
+        "n_windows",
+        "sigma_learning_rate",
+        *(("sigma",) if at_the_start else ()),
+    }
+    idle |= {"shaping"} if es.shaping == type(es)().shaping else set()
+    assert set(change) & idle or state(loaded) != state(plain)
+
+
+REFUSED = [
+    {"random_state": 8}, {"sigma": -1.0}, {"optimizer": "sgd"}, {"optimizer": SGD(momentum=0.5)},
+    {"n_pairs": 0}, {"alpha": 2.0}, {"sampler": Isotropic(4)}, {"max_iter": "x"}, {"shaping": "x"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("change", REFUSED, ids=str)
+def test_what_cannot_change_is_refused_by_name(name, change, tmp_path):
+    """At once, with nothing changed; loading with it is refused, too."""
+    es = generations(make(name).start(X0), 2)
+    es.save(tmp_path / "run.npz")
+    (parameter,) = change
+    if parameter not in es.get_params() or es.get_params()[parameter] == change[parameter]:
+        return
+    if change == {"optimizer": "sgd"} and not es.state_.optimizer:
+        return  # it is what it was
+    before = snapshot(es)
+    with pytest.raises((TypeError, ValueError), match=parameter):
+        es.set_params(**change)
+    assert snapshot(es) == before
+    with pytest.raises((TypeError, ValueError), match=parameter):
+        type(es).load(tmp_path / "run.npz", **change)
+
+
+def test_nested_parameters_are_put_back():
+    """A part that is refused is as it was."""
+    es = generations(make("vanilla-es", optimizer=Adam(beta_1=0.8)).start(X0), 1)
+    with pytest.raises(ValueError, match="beta_1"):
+        es.set_params(optimizer__beta_1=2.0, beta=3.0)
+    assert (es.optimizer.beta_1, es.beta) == (0.8, "auto")
+
+
+def test_a_search_that_had_ended_goes_on():
+    """With a larger budget; not if what it began with has changed meanwhile."""
+    es = generations(make("vanilla-es", max_iter=3).start(X0), 9)
+    assert es.set_params(max_iter=5).stop_reason_ is None
+    assert state(generations(es, 9)) == state(generations(make("vanilla-es").start(X0), 9))
+    assert es.set_params(random_state=0).stop_reason_ == "max_iter"
+    assert es.set_params(max_iter=99).stop_reason_ == "max_iter"
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_copies_share_nothing_that_is_written(name):
+    """Two copies go on by themselves, also in mid-generation."""
+    es = generations(make(name, max_iter=9).start(X0), 2)
+    trials = list(es.ask_trials(guide(es)))
+    es.tell_trial(trials[0].id, bowl(trials[0].x))
+    twin = copy.copy(es)
+    for one in (es, twin):
+        for trial in trials[1:]:
+            one.tell_trial(trial.id, bowl(trial.x))
+    assert state(es) == state(twin)
+    generations(twin, 9)
+    assert state(generations(es, 9)) == state(twin)
+
+
+def test_kinds_of_values_survive_a_file(tmp_path):
+    """NumPy scalars and exceptions of Python's own are what they were."""
+    given = {"sigma": np.float32(0.1), "vectorized": np.bool_(True), "n_pairs": np.int16(4),
+             "catch": (ValueError, ArithmeticError), "max_evals": np.int64(99)}  # fmt: skip
+    es = make("vanilla-es", **given).start(X0)
+    es.save(tmp_path / "run.npz")
+    loaded = type(es).load(tmp_path / "run.npz")
+    for name, value in given.items():
+        assert getattr(loaded, name) == value
+        assert type(getattr(loaded, name)) is type(value)
+    assert bits(loaded.ask()) == bits(es.ask())
