@@ -18,9 +18,9 @@ _PUBLIC = {
     "shaping": ("EvaluationError",),
     "neural": ("ESMLPClassifier", "ESMLPRegressor"),
     "optimizers": ("Adam", "ClipUp", "SGD"),
-    "samplers": ("Affine", "Diagonal", "Guided", "Isotropic", "LowRank"),
+    "samplers": ("Affine", "Diagonal", "Elongated", "Guided", "Isotropic", "LowRank"),
     "schedules": ("Cosine", "Exponential", "Linear"),
-    "strategies": ("ARS", "NRES", "PGPE", "SNES", "XNES", "GuidedES", "VanillaES"),
+    "strategies": ("ARS", "NRES", "PGPE", "SNES", "XNES", "AdaptiveES", "GuidedES", "VanillaES"),
     "strategy": ("EvolutionStrategy",),
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names}
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from blackbox_es.optimizers import ClipUp as ClipUp
     from blackbox_es.samplers import Affine as Affine
     from blackbox_es.samplers import Diagonal as Diagonal
+    from blackbox_es.samplers import Elongated as Elongated
     from blackbox_es.samplers import Guided as Guided
     from blackbox_es.samplers import Isotropic as Isotropic
     from blackbox_es.samplers import LowRank as LowRank
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from blackbox_es.strategies import PGPE as PGPE
     from blackbox_es.strategies import SNES as SNES
     from blackbox_es.strategies import XNES as XNES
+    from blackbox_es.strategies import AdaptiveES as AdaptiveES
     from blackbox_es.strategies import GuidedES as GuidedES
     from blackbox_es.strategies import VanillaES as VanillaES
     from blackbox_es.strategy import EvolutionStrategy as EvolutionStrategy

@@ -42,8 +42,9 @@ def minimize(
     jac : callable, optional
         The surrogate gradient, ``jac(x, *args) -> (n,) or (n, k)``. It may be wrong: it says where
         to look, and only what is measured there is followed.
-    method : {"guided-es", "vanilla-es", "pgpe", "snes", "xnes", "ars", "nres"}, optional
-        By default "guided-es" if there is a ``jac``, else "vanilla-es".
+    method : {"auto", "adaptive-es", "guided-es", "vanilla-es", "pgpe", "snes", "xnes", ...}
+        "auto", as None, is "guided-es" if there is a ``jac``, else "adaptive-es". All names are in
+        `blackbox_es.strategies.STRATEGIES`.
     callback : callable, optional
         ``callback(intermediate_result=OptimizeResult)`` or ``callback(x)``; StopIteration stops.
     options : dict, optional
@@ -68,7 +69,9 @@ def minimize(
     (4801, True)
     """
     check_function("jac", jac)
-    es = _strategy(method or ("vanilla-es" if jac is None else "guided-es"))
+    if method in (None, "auto"):
+        method = "adaptive-es" if jac is None else "guided-es"
+    es = _strategy(method)
     es.set_params(**(options or {}))
     surrogate_fn = None if jac is None else _with_args(jac, args)
     return es.fit(_with_args(fun, args), x0, surrogate_fn, callback).result_
@@ -82,7 +85,7 @@ def scipy_method(method: str) -> Callable[..., Any]:
 
     Parameters
     ----------
-    method : {"guided-es", "vanilla-es", "pgpe", "snes", "xnes", "ars", "nres"}
+    method : {"adaptive-es", "guided-es", "vanilla-es", "pgpe", "snes", "xnes", "ars", "nres"}
 
     Examples
     --------

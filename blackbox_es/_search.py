@@ -26,6 +26,8 @@ STOP_REASONS = {
     "sigma_underflow": (4, "sigma is below the float resolution of x: x + d equals x"),
     "unbounded": (5, "the objective reached minus infinity"),
     "non_finite": (6, "the update was not finite; x is the last finite center"),
+    "tol": (7, "the search has converged: its steps are within tol"),
+    "diverged": (8, "the scale grows without bound: no minimum was in reach"),
     "callback": (99, "`callback` raised `StopIteration`"),
 }
 BUDGETS = ("max_iter", "max_evals", "max_time")  # the normal ways to end
@@ -194,7 +196,7 @@ class Results:
         return OptimizeResult(
             x=search.state.x.copy(),
             fun=record.fun,
-            success=search.stop_reason in BUDGETS and not math.isnan(record.fun),
+            success=search.stop_reason in ("tol", *BUDGETS) and not math.isnan(record.fun),
             status=status,
             message=message,
             nit=search.state.t,

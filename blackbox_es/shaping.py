@@ -61,6 +61,16 @@ def nes(values: Array) -> Array:
     return _by_rank(values, 1.0 / m - utilities / utilities.sum())
 
 
+def log_ranks(values: Array) -> Array:
+    """``ln k - ln((m + 1) / 2)`` for the k-th best of m values, ties averaged.
+
+    Minus this, where it is negative, is what CMA-ES recombines the better half with, and its
+    positive part weighs the worse half (Hansen 2016, "The CMA evolution strategy: a tutorial").
+    """
+    m = values.size
+    return _by_rank(values, np.log(np.arange(1, m + 1)) - math.log((m + 1) / 2))
+
+
 def _by_rank(values: Array, utilities: Array) -> Array:
     """``utilities[k]`` for the k-th smallest value, their mean where values are equal."""
     _, rank, count = np.unique(values.ravel(), return_inverse=True, return_counts=True)
@@ -73,9 +83,10 @@ SHAPINGS: dict[str, Shaping] = {
     "standardized": standardized,
     "centered_ranks": centered_ranks,
     "nes": nes,
+    "log_ranks": log_ranks,
 }
 
-RANK_BASED = (centered_ranks, nes)  # these take +inf as simply the worst value
+RANK_BASED = (centered_ranks, nes, log_ranks)  # these take +inf as simply the worst value
 
 
 def resolve(shaping: str | Shaping) -> Shaping:

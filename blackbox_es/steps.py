@@ -69,7 +69,7 @@ class Info(NamedTuple):
         Evaluations that failed.
     stop : str or None
         "unbounded" if a value was minus infinity, "non_finite" if the next center would not have
-        been finite; x has not moved then.
+        been finite; x has not moved then. Else the strategy's, if it has one.
     flat : bool
         No utility told one direction from its opposite.
     mean : float
@@ -141,6 +141,10 @@ class Configuration(Configurable, ABC):
 
     def _note(self, before: State, after: State) -> str | None:
         """What to warn of, once in a search, now that the state has changed."""
+        return None
+
+    def _stop(self, state: State) -> str | None:
+        """A reason to stop, if the state gives one: "tol" or "diverged"."""
         return None
 
     def _check_state(self, state: State) -> None:
@@ -221,7 +225,7 @@ def tell(
     if not is_finite(after.x):
         return replace(state, t=state.t + 1), Info(n_failed, "non_finite", flat, mean)
     after.x.setflags(write=False)
-    return after, Info(n_failed, None, flat, mean)
+    return after, Info(n_failed, es._stop(after), flat, mean)
 
 
 def is_finite(x: Array) -> bool:

@@ -87,7 +87,7 @@ def forge(meta, arrays, rng):
 def spoiled(arrays, name, names, rng):
     array = arrays[name]
     return [
-        lambda: array[:0],
+        lambda: array.ravel()[:0],
         lambda: array[: array.size // 2] if array.ndim else array,
         lambda: np.concatenate([array.ravel(), array.ravel()]),
         lambda: array.reshape(1, -1),

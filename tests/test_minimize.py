@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import scipy.optimize
-from problems import X0, bits, bowl, slope
+from problems import X0, bits, bowl, slope, takes
 
-from blackbox_es import GuidedES, VanillaES, estimate_gradient, minimize, scipy_method
+from blackbox_es import AdaptiveES, GuidedES, VanillaES, estimate_gradient, minimize, scipy_method
 from blackbox_es.strategies import STRATEGIES
 
 OPTIONS = {"max_iter": 4, "n_pairs": 3, "random_state": 2}
@@ -45,11 +45,12 @@ def test_minimize_is_fit(name):
 
 
 def test_default_methods():
-    """Guided if there is a jac, else vanilla."""
+    """Guided if there is a jac, else adaptive; "auto" says so."""
     guided = minimize(bowl, X0, jac=slope, options=OPTIONS)
     assert fields(guided) == fields(GuidedES(**OPTIONS).fit(bowl, X0, slope).result_)
-    vanilla = minimize(bowl, X0, options=OPTIONS)
-    assert fields(vanilla) == fields(VanillaES(**OPTIONS).fit(bowl, X0).result_)
+    for method in (None, "auto"):
+        adaptive = minimize(bowl, X0, method=method, options=OPTIONS)
+        assert fields(adaptive) == fields(AdaptiveES(**OPTIONS).fit(bowl, X0).result_)
 
 
 def test_minimize_passes_arguments():
@@ -85,7 +86,7 @@ def test_nested_options():
     """Options reach the parts, as in set_params, and the options given stay as they are."""
     options = {**OPTIONS, "optimizer": "sgd"}
     before = dict(options)
-    assert minimize(bowl, X0, options=options).nit == 4
+    assert minimize(bowl, X0, method="vanilla-es", options=options).nit == 4
     assert options == before
 
 
@@ -94,7 +95,7 @@ def test_nested_options():
     [
         ({"method": "nelder-mead"}, ValueError, "method='nelder-mead' is unknown: .*'guided-es'"),
         ({"method": ["guided-es"]}, (TypeError, ValueError), "method"),
-        ({"options": {"population": 3}}, ValueError, "VanillaES has no parameter 'population'"),
+        ({"options": {"population": 3}}, ValueError, "AdaptiveES has no parameter 'population'"),
         ({"options": {"sigma": -1.0}}, ValueError, "sigma=-1.0"),
         ({"jac": slope, "method": "vanilla-es"}, ValueError, "take GuidedES"),
         ({"jac": "2-point"}, (TypeError, ValueError), "jac|surrogate_fn"),
@@ -149,7 +150,8 @@ def test_scipy_arguments():
     result = scipy.optimize.minimize(
         scaled, X0, (2.0,), method=scipy_method("vanilla-es"), options=OPTIONS
     )
-    assert fields(result) == fields(minimize(scaled, X0, (2.0,), options=OPTIONS))
+    expected = minimize(scaled, X0, (2.0,), method="vanilla-es", options=OPTIONS)
+    assert fields(result) == fields(expected)
     both = scipy.optimize.minimize(
         lambda x: (bowl(x), slope(x)), X0, jac=True, method=scipy_method("guided-es"),
         options=OPTIONS,
@@ -165,6 +167,8 @@ def test_scipy_arguments():
 )  # fmt: skip
 def test_scipy_warns_of_what_is_not_used(name, unused):
     """Tolerances, Hessians and unknown options are named in a warning, and change nothing."""
+    if "tol" in unused and takes(name, tol=1e-3):
+        return  # it does
     with pytest.warns(RuntimeWarning, match=f"{name} does not use .*") as caught:
         result = scipy_minimize(name, **unused)
     assert len(caught) == 1
@@ -188,7 +192,7 @@ def test_scipy_refuses_bounds(name, refused):
 
 def test_scipy_method_checks_its_name_and_jac():
     """An unknown method raises at once, and a jac that is no function is not taken."""
-    with pytest.raises(ValueError, match="'bfgs' is unknown: take 'guided-es', 'vanilla-es'"):
+    with pytest.raises(ValueError, match=r"'bfgs' is unknown: take .*'guided-es', 'vanilla-es'"):
         scipy_method("bfgs")
     with pytest.raises(ValueError, match="jac='3-point'"):
         scipy_method("guided-es")(unhappy, X0, jac="3-point")

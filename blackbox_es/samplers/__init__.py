@@ -10,6 +10,7 @@ A sampler of one's own is a frozen value with ``n``, ``sigma`` and the two metho
 """
 
 from blackbox_es.samplers.base import Base, Sampler, directions
+from blackbox_es.samplers.elongated import Elongated
 from blackbox_es.samplers.guided import Guided, orthonormal_rows, unit_guide
 from blackbox_es.samplers.low_rank import LowRank
 from blackbox_es.samplers.normal import Affine, Diagonal, Isotropic
@@ -18,6 +19,7 @@ __all__ = [
     "Affine",
     "Base",
     "Diagonal",
+    "Elongated",
     "Guided",
     "Isotropic",
     "LowRank",

@@ -1,5 +1,6 @@
 """The strategies, one file each; a line here enrols one everywhere, in the tests too."""
 
+from blackbox_es.strategies.adaptive import AdaptiveES
 from blackbox_es.strategies.ars import ARS
 from blackbox_es.strategies.guided import GuidedES
 from blackbox_es.strategies.nres import NRES
@@ -10,6 +11,7 @@ from blackbox_es.strategies.xnes import XNES
 from blackbox_es.strategy import EvolutionStrategy
 
 STRATEGIES: dict[str, type[EvolutionStrategy]] = {
+    "adaptive-es": AdaptiveES,
     "guided-es": GuidedES,
     "vanilla-es": VanillaES,
     "pgpe": PGPE,
@@ -19,4 +21,14 @@ STRATEGIES: dict[str, type[EvolutionStrategy]] = {
     "nres": NRES,
 }
 
-__all__ = ["ARS", "NRES", "PGPE", "SNES", "STRATEGIES", "XNES", "GuidedES", "VanillaES"]
+__all__ = [
+    "ARS",
+    "NRES",
+    "PGPE",
+    "SNES",
+    "STRATEGIES",
+    "XNES",
+    "AdaptiveES",
+    "GuidedES",
+    "VanillaES",
+]

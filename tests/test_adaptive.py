@@ -1,0 +1,112 @@
+"""AdaptiveES: it works before it is tuned, and nothing but ranks comes in."""
+
+import numpy as np
+import pytest
+from problems import X0, bits, bowl, make
+from scipy.optimize import rosen
+
+from blackbox_es.samplers import Elongated, directions
+from blackbox_es.strategies import AdaptiveES
+from blackbox_es.testing.statistics import assert_mean
+
+both = pytest.mark.parametrize("covariance", ["full", "diagonal"])
+LATE = {"max_iter": 40, "random_state": 1}
+
+
+@both
+def test_monotone_maps_change_nothing(covariance):
+    """Any increasing map of the objective gives the same search bit for bit."""
+    plain, mapped = (AdaptiveES(covariance=covariance, **LATE) for _ in range(2))
+    assert bits(plain.fit(bowl, X0).state_) == bits(
+        mapped.fit(lambda x: np.log(bowl(x)), X0).state_
+    )
+
+
+@both
+def test_powers_of_two_change_nothing(covariance):
+    """x0 and sigma times 4: the same search in units of 4, bit for bit."""
+    plain = AdaptiveES(covariance=covariance, sigma=0.25, **LATE).fit(bowl, X0)
+    scaled = AdaptiveES(covariance=covariance, sigma=1.0, **LATE).fit(lambda x: bowl(x / 4), 4 * X0)
+    assert bits(scaled.x_) == bits(4 * plain.x_)
+    assert bits(scaled.state_.metric) == bits(plain.state_.metric)
+
+
+@both
+def test_random_values_move_no_scale(covariance):
+    """If values say nothing, log sigma hardly drifts: over 500 generations, ten seeds."""
+    drift = []
+    for seed in range(10):
+        noise = np.random.default_rng(seed)
+        es = AdaptiveES(covariance=covariance, random_state=seed).start(np.zeros(10))
+        for _ in range(500):
+            es.tell(es.ask(), noise.random(len(es.ask())))
+        drift.append(np.log(es.state_.sigma / 0.3) / 500)
+    assert abs(np.mean(drift)) < 0.01  # a single step is of the order of a tenth
+
+
+def test_steps_are_white_under_random_selection():
+    """The first whitened step has mean squared length n when values say nothing."""
+    squares = []
+    for seed in range(400):
+        es = AdaptiveES(random_state=seed).start(np.zeros(5))
+        es.tell(es.ask(), np.random.default_rng(seed).random(len(es.ask())))
+        squares.append(np.square(es.state_.path).sum())
+    mu = 1.0 / np.square(_weights(es.pairs(5) * 2)).sum()
+    slow = (mu + 2.0) / (5 + mu + 5.0)
+    variance = slow * (2.0 - slow)  # that of the path, of which this is the first step
+    assert_mean(squares, 5 * variance, detects=3 * variance)
+
+
+def _weights(m):
+    w = np.maximum(np.log((m + 1) / 2) - np.log(np.arange(1, m + 1)), 0.0)
+    return w / w.sum()
+
+
+@pytest.mark.parametrize(("n", "most"), [(2, 2000), (5, 6000), (10, 12_000), (20, 40_000)])
+def test_rosenbrock_from_zero(n, most):
+    """Below 1e-8, said to have converged, with nothing set; the median of five seeds in time."""
+    runs = [AdaptiveES(random_state=seed).fit(rosen, np.zeros(n)) for seed in range(5)]
+    assert np.median([es.fun_ for es in runs]) < 1e-8
+    assert np.median([es.n_evaluations_ for es in runs]) < most
+    assert [es.stop_reason_ for es in runs].count("tol") >= 3
+
+
+@pytest.mark.parametrize("sigma", [0.003, 30.0])
+def test_a_scale_a_hundred_times_off(sigma):
+    """Costs at most half as many evaluations again on the sphere (medians of five seeds)."""
+
+    def evaluations(sigma):
+        options = [{"sigma": sigma, "random_state": seed} for seed in range(5)]
+        runs = [AdaptiveES(**o).fit(lambda x: x @ x, np.ones(10)) for o in options]
+        return np.median([es.n_evaluations_ for es in runs])
+
+    assert evaluations(sigma) < 1.5 * evaluations(0.3)
+
+
+def test_many_coordinates():
+    """A diagonal metric with one row: an ellipsoid of condition 1e6 in 100 dimensions."""
+    scales = 1e6 ** np.linspace(0, 1, 100)
+    es = AdaptiveES(random_state=0, max_evals=30_000).fit(lambda x: scales @ (x * x), np.ones(100))
+    assert es.fun_ < 1e-8
+    assert es.state_.metric.shape == (100,)
+
+
+def test_no_minimum():
+    """A slope that goes on for ever is said to."""
+    assert AdaptiveES(random_state=0).fit(lambda x: x.sum(), X0).stop_reason_ == "diverged"
+
+
+def test_ranks_only():
+    """Values themselves would be no weights."""
+    with pytest.raises(ValueError, match="shaping='raw'"):
+        make("adaptive-es", shaping="raw").start(X0)
+
+
+def test_elongated_is_diagonal_plus_low_rank():
+    """``E[d d^T] = diag(sigmas^2) + rows^T rows``, and sums are sums of directions."""
+    sampler = Elongated(np.array([1.0, 2.0, 0.5]), np.array([[1.0, -1.0, 2.0]]))
+    d, w = directions(sampler, (1, 2), (0, 20_000)), np.linspace(-1, 1, 50)
+    expected = np.diag([1.0, 4.0, 0.25]) + np.outer(sampler.rows, sampler.rows)
+    np.testing.assert_allclose(d.T @ d / len(d), expected, atol=0.25)
+    np.testing.assert_allclose(sampler.combine(w, (1, 2), float), w @ d[:50], rtol=1e-12)
+    assert sampler.sigma**2 == pytest.approx(np.trace(expected) / 3)
