@@ -259,6 +259,9 @@ def _whitened(state: AdaptiveState, told: Told, rates: _Rates, moved: Array) -> 
 def _diagonal(metric: Array, told: Told, rates: _Rates, fast: Array) -> Array:
     """``D exp(G / 2)``, G what the squares of each coordinate have in excess of 1."""
     even = rates.even.sum(axis=0)
-    excess = rates.one * (np.square(fast) - 1.0)
-    excess = excess + rates.many * (told.squares(even) - even.sum())
-    return np.asarray(metric * np.exp(np.clip(excess / 2.0, -0.5, 0.5)))
+    half = told.squares(even)  # in place from here on: there may be many coordinates
+    half -= even.sum()
+    half *= rates.many / 2.0
+    half += rates.one / 2.0 * (np.square(fast) - 1.0)
+    np.exp(np.clip(half, -0.5, 0.5, out=half), out=half)
+    return np.asarray(metric * half.astype(metric.dtype))
