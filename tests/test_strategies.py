@@ -262,7 +262,8 @@ def test_fit_keeps_few_vectors(name, vectorized):
     """Five, whatever the population, and those that a strategy learns."""
     n = 2**19  # a pair is as large as what is made at once
     x0 = np.zeros(n, np.float32)
-    fit(plain(name, vectorized=vectorized), x0=np.float32(X0))  # compiles
+    compiled = plain(name, vectorized=vectorized)
+    compiled.fit(lambda x: x[..., 0], np.zeros(100, np.float32))
     with sklearn.config_context(working_memory=1):
         tracemalloc.start()
         try:
