@@ -44,7 +44,7 @@ class AskTell(Configuration, Results):
         state, record = steps.init(self, as_center(x0)), empty()
         seed, begun = as_seed(self.random_state), time.perf_counter()
         reason = spent(self, state, record, begun)
-        self._search = Search(seed, state, record, begun, self.random_state, None, reason)
+        self._search = Search(seed, state, record, begun, self.given(), None, reason)
         return self
 
     def ask(self, surrogate_grad: npt.ArrayLike | None = None) -> Array:

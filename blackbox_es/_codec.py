@@ -96,7 +96,7 @@ def load(
         )
     Configurable.set_params(es, **params)
     if "random_state" not in stored:  # a generator; what it gave is known
-        search = search._replace(random_state=es.random_state)
+        search = search._replace(fixed=search.fixed | {"random_state": es.random_state})
     return es, search
 
 
@@ -128,7 +128,7 @@ def _search(es: Any, meta: dict[str, Any], arrays: dict[str, Array]) -> Search:
     es._check_state(state)
     _try(es, state, pending)
     begun = time.perf_counter() - elapsed
-    return Search(seed, freeze(state), record, begun, es.random_state, pending, reason)
+    return Search(seed, freeze(state), record, begun, es.given(), pending, reason)
 
 
 def _record(stored: dict[str, Any], x: Array) -> Record:

@@ -40,7 +40,7 @@ class Search(NamedTuple):
     state: State
     record: Record
     begun: float  # on the clock of `time.perf_counter`
-    random_state: Any = None  # the parameter from which the seed was made
+    fixed: dict[str, Any]  # the parameters that hold from the start only
     pending: Pending | None = None
     stop_reason: str | None = None
 
@@ -108,18 +108,18 @@ def begin(es: Configuration, search: Search, surrogate: Any, calls: int = 0) -> 
     if calls:
         record = record._replace(n_surrogate_calls=record.n_surrogate_calls + calls)
     pending = Pending(generation, search.state, {})
-    return Search(search.seed, state, record, search.begun, search.random_state, pending)
+    return Search(search.seed, state, record, search.begun, search.fixed, pending)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # the mean of large values may overflow
 def finish(es: Configuration, search: Search, values: Array) -> tuple[Search, int]:
     """The search after its pending generation, and how many of its evaluations failed."""
-    seed, before, record, begun, random_state, pending, _ = search
+    seed, before, record, begun, fixed, pending, _ = search
     generation = pending.generation  # type: ignore[union-attr]
     state, info = steps.tell(es, before, generation, values)
     record = record.after(generation, values, info)
     reason = info.stop or stalled(record, generation) or spent(es, state, record, begun)
-    return Search(seed, state, record, begun, random_state, None, reason), info.n_failed
+    return Search(seed, state, record, begun, fixed, None, reason), info.n_failed
 
 
 class NotStarted(RuntimeError, AttributeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from blackbox_es._config import config
 from blackbox_es._validation import check_positive
@@ -31,6 +32,8 @@ class NaturalStrategy(EvolutionStrategy):
     n_pairs: int | None = None  # type: ignore[assignment]
     shaping: str | Shaping = "nes"
     learning_rate: float | None = None
+
+    at_start: ClassVar[tuple[str, ...]] = ("random_state", "sigma")
 
     def pairs(self, n: int) -> int:
         if self.n_pairs is None:

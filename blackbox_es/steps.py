@@ -124,6 +124,11 @@ class Configuration(Configurable, ABC):
     verbose: int = 0
 
     takes_surrogate: ClassVar[bool] = False
+    at_start: ClassVar[tuple[str, ...]] = ("random_state",)  # parameters of no effect later
+
+    def given(self) -> dict[str, Any]:
+        """The parameters that hold from the start of a search only."""
+        return {name: getattr(self, name) for name in self.at_start}
 
     # -- what a concrete strategy says; nothing here writes anything ----------------------------
 

@@ -194,7 +194,8 @@ class EvolutionStrategy(AskTell):
 
     def _check_change(self, search: Search) -> None:
         """Raise TypeError or ValueError unless the search can go on with these parameters."""
-        if not same(self.random_state, search.random_state):
-            raise ValueError("random_state is fixed when a search starts: call start(x0)")
+        for name, value in search.fixed.items():
+            if not same(getattr(self, name), value):
+                raise ValueError(f"{name} is fixed when a search starts: call start(x0)")
         self.check_parameters(search.state.x.size)
         self._check_state(search.state)

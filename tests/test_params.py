@@ -17,6 +17,7 @@ CHANGES = [
 ]  # fmt: skip
 CASES = [(name, c) for name in STRATEGIES for c in CHANGES if takes(name, **c)]
 CASES = [case for case in CASES if case[0] != "ars" or "optimizer" not in case[1]]  # its is SGD
+CASES = [(name, c) for name, c in CASES if not set(c) & set(STRATEGIES[name].at_start)]
 
 
 def generations(es, count):
@@ -48,7 +49,8 @@ def test_a_change_is_that_of_a_loaded_search(name, change, tmp_path):
 
 
 REFUSED = [
-    {"random_state": 8}, {"sigma": -1.0}, {"optimizer": "sgd"}, {"optimizer": SGD(momentum=0.5)},
+    {"random_state": 8}, {"covariance": "diagonal"}, {"sigma": -1.0}, {"optimizer": "sgd"},
+    {"optimizer": SGD(momentum=0.5)},
     {"n_pairs": 0}, {"alpha": 2.0}, {"sampler": Isotropic(4)}, {"max_iter": "x"}, {"shaping": "x"},
 ]  # fmt: skip
 
@@ -70,6 +72,15 @@ def test_what_cannot_change_is_refused_by_name(name, change, tmp_path):
     assert snapshot(es) == before
     with pytest.raises((TypeError, ValueError), match=parameter):
         type(es).load(tmp_path / "run.npz", **change)
+
+
+@pytest.mark.parametrize("name", [n for n in STRATEGIES if "sigma" in STRATEGIES[n].at_start])
+def test_a_scale_at_the_start_is_refused_later(name):
+    """Where sigma is learnt, that of the start cannot change any more."""
+    es = generations(make(name).start(X0), 2)
+    with pytest.raises(ValueError, match="sigma is fixed when a search starts"):
+        es.set_params(sigma=0.5)
+    assert es.sigma == 0.06
 
 
 def test_nested_parameters_are_put_back():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -90,6 +90,8 @@ class AdaptiveES(EvolutionStrategy):
     shaping: str | Shaping = "log_ranks"
     max_iter: int = 10_000
     tol: float = 1e-9
+
+    at_start: ClassVar[tuple[str, ...]] = ("random_state", "sigma", "covariance")
 
     def pairs(self, n: int) -> int:
         if self.n_pairs is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -44,6 +44,8 @@ class PGPE(GradientStrategy):
     sigma: float = 0.1
     sigma_learning_rate: float = 0.1
     shaping: str | Shaping = "centered_ranks"
+
+    at_start: ClassVar[tuple[str, ...]] = ("random_state", "sigma")
 
     def _memory(self, x: Any) -> Diagonal:
         return Diagonal(np.full_like(x, self.sigma))
