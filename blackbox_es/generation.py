@@ -102,6 +102,14 @@ class Told:
     ----------
     odd : ndarray of shape (n_pairs,)
         ``u(x + d_p) - u(x - d_p)``, or u if not mirrored: as weights of d_p they point uphill.
+
+    Examples
+    --------
+    >>> from blackbox_es.samplers import Isotropic
+    >>> generation = Generation(np.zeros(2), Isotropic(2, 0.1), seed=0, index=0, n_pairs=1000)
+    >>> values = (generation.points() @ [1.0, -2.0]).reshape(2, 1000)
+    >>> Told(generation, values, n_valid=1000).gradient(beta=2.0).round()
+    array([ 1., -2.])
     """
 
     __slots__ = ("generation", "n_valid", "odd", "utilities", "valid")
@@ -129,7 +137,8 @@ class Told:
 
         With values for utilities its expectation is ``beta Sigma grad f``, exactly so for linear
         and quadratic f; P counts the pairs that did not fail. Of a population that is not mirrored
-        it is ``beta / (n sigma^2 P) sum_p u_p d_p``, for utilities whose mean is zero.
+        it is ``beta / (n sigma^2 P) sum_p u_p d_p``, with the same expectation; with values less
+        their mean, whose variance is much lower, it is (P - 1) / P of that.
         """
         generation = self.generation
         sigma = generation.sampler.sigma  # twice, since its square may be out of range

@@ -402,7 +402,24 @@ def combine(
 
 
 def squares(weights: Array, n: int, key: Key) -> Array:
-    """``sum_p weights[p] z_p^2`` for each of n coordinates, in float64, pairs in their order."""
+    """``sum_p weights[p] z_p^2``, coordinate by coordinate, of the normals of `perturb`.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_pairs,), float64
+    n : int
+    key : (seed, generation)
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Summed in the order of the pairs.
+
+    Examples
+    --------
+    >>> squares(np.full(10_000, 1e-4), 3, key=(0, 0)).round(1)
+    array([1., 1., 1.])
+    """
     out = np.empty(n)
     _squares(out, weights, *split(key[0]), np.uint32(key[1]))
     return out

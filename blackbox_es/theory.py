@@ -57,7 +57,17 @@ def mean_squared_error(
 ) -> float:
     """``E|g - grad|^2 / |grad|^2`` of the guided estimate on a linear objective.
 
-    ``1 - 2 beta m1 + beta^2 (m2 + (m1 + m2) / P)``: squared bias plus variance.
+    ``1 - 2 beta m1 + beta^2 (m2 + (m1 + m2) / P)``, with m1 and m2 of `optimal_beta`: squared
+    bias plus variance. Neither depends on sigma.
+
+    Parameters
+    ----------
+    alpha : float in [0, 1]
+    beta : float
+    r : float in [0, 1]
+        Squared cosine between the gradient and the subspace.
+    n, k, n_pairs : int
+        Dimension, dimension of the subspace (0 for isotropic search), number of pairs.
 
     Examples
     --------
@@ -78,6 +88,13 @@ def optimal_alpha(r: float, *, n: int, k: int, n_pairs: int) -> float:
 
     The least error now is not the best search: at alpha 0 nothing outside the subspace is found.
 
+    Parameters
+    ----------
+    r : float in [0, 1]
+        Squared cosine between the gradient and the subspace.
+    n, k, n_pairs : int
+        Dimension, dimension of the subspace (at least 1), number of pairs.
+
     Examples
     --------
     >>> [round(optimal_alpha(r, n=1000, k=1, n_pairs=50), 3) for r in (0.0005, 0.09, 0.5)]
@@ -96,9 +113,10 @@ class SurrogateQuality:
     """A running estimate of r from the differences that evolution strategies measure anyway.
 
     Let ``y = (f+ - f-) / 2`` and z the k normals of the subspace. For linear and quadratic f
-    ``y = b^T z + e``, both normal, where ``|b|^2 = sigma^2 (1-alpha)/k |U^T grad|^2`` and
-    ``var e = sigma^2 alpha/n |grad|^2``. With ``s = |b|^2 / var y``, the guides' share of the
-    variance, ``r = alpha k s / ((1-alpha) n (1-s))``.
+    ``y = b^T z + e``, both normal, where ``|b|^2 = n sigma^2 (1-alpha)/k |U^T grad|^2`` and
+    ``var e = sigma^2 alpha |grad|^2``, sigma being that of a coordinate. With
+    ``s = |b|^2 / var y``, the guides' share of the variance,
+    ``r = alpha k s / ((1-alpha) n (1-s))``: the size of sigma does not matter.
 
     With P > k pairs z is regressed on y, rather than y on z, as the residuals
     ``E = Z^T Z - Z^T y y^T Z / |y|^2`` have Wishart's distribution whatever y is, with P - 1

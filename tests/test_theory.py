@@ -1,4 +1,4 @@
-"""Diagnostics: closed forms against exact expectations, and optima against everything else.
+"""Theory: closed forms against exact expectations, and optima against everything else.
 
 Expectations of polynomials of normals are exact by Gauss-Hermite quadrature: with three nodes to
 degree five in each normal. The weights are sixths, so a node of weight 4/6 is taken four times.

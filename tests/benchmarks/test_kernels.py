@@ -59,6 +59,7 @@ def test_signs(benchmark):
 @pytest.mark.parametrize("n_guides", [0, 1, 10])
 def test_perturb_and_combine(benchmark, n_guides):
     """The points of 10 pairs in a million dimensions and the sum over their directions."""
+    ones = np.empty(0, np.float32)  # no scales of the coordinates
     rng = np.random.default_rng(0)
     center = np.zeros(N_LARGE, np.float32)
     subspace = rng.standard_normal((n_guides, N_LARGE), dtype=np.float32)
@@ -67,12 +68,20 @@ def test_perturb_and_combine(benchmark, n_guides):
     summed = weights @ coefs.astype(np.float64)
 
     def both():
-        noise.perturb(center, 0.1, coefs, subspace, KEY, (0, LARGE_PAIRS))
-        noise.combine(weights, 0.1, summed, subspace, KEY)
+        noise.perturb(center, 0.1, ones, coefs, subspace, KEY, (0, LARGE_PAIRS))
+        noise.combine(weights, 0.1, ones, summed, subspace, KEY)
 
     both()
     benchmark(both)
     tell_rate(benchmark, 2 * LARGE_PAIRS * N_LARGE)
+
+
+def test_squares(benchmark):
+    """The sums of squares of 10 pairs in a million dimensions."""
+    weights = np.random.default_rng(0).standard_normal(LARGE_PAIRS)
+    noise.squares(weights, 1, KEY)
+    benchmark(noise.squares, weights, N_LARGE, KEY)
+    tell_rate(benchmark, LARGE_PAIRS * N_LARGE)
 
 
 @pytest.mark.parametrize("n_inputs", [48, 784])

@@ -62,14 +62,14 @@ def numpy_generation(n: int, n_points: int, guided: bool = False) -> Callable[[]
     """Isotropic search with plain descent in float32, in three lines; a guide takes two more."""
     rng = np.random.default_rng(0)
     x, values = np.zeros(n, np.float32), rng.standard_normal(n_points, dtype=np.float32)
-    n_pairs, scale, rate = n_points // 2, np.float32(0.1 / np.sqrt(n)), np.float32(0.01)
-    surrogate = rng.standard_normal(n, dtype=np.float32)
+    n_pairs, sigma, rate = n_points // 2, np.float32(0.1), np.float32(0.01)
+    surrogate, length = rng.standard_normal(n, dtype=np.float32), sigma * np.float32(np.sqrt(n))
 
     def generation() -> None:
         nonlocal x
-        d = scale * rng.standard_normal((n_pairs, n), dtype=np.float32)
+        d = sigma * rng.standard_normal((n_pairs, n), dtype=np.float32)
         if guided:
-            along = np.float32(0.1) * rng.standard_normal((n_pairs, 1), dtype=np.float32)
+            along = length * rng.standard_normal((n_pairs, 1), dtype=np.float32)
             d += along * (surrogate / np.linalg.norm(surrogate))
         X = np.concatenate([x + d, x - d])  # noqa: F841
         x = x - rate * ((values[:n_pairs] - values[n_pairs:]) @ d)
