@@ -89,6 +89,34 @@ def combine(weights, scale, scales, z, coefs, rows):
     return total.astype(rows.dtype)
 
 
+def squares(weights, z):
+    """``weights @ z^2`` in float64, pairs in their order."""
+    total = np.zeros(z.shape[1])
+    for w, row in zip(weights, z.astype(np.float64), strict=True):
+        total += w * (row * row)
+    return total
+
+
+# --- products ------------------------------------------------------------------------------------
+
+
+def weighted_sum(weights, rows, scale):
+    """``weights @ (scale rows)`` in float64, in the order of the rows."""
+    total = np.zeros(rows.shape[1])
+    for w, row in zip(weights, rows.astype(np.float64), strict=True):
+        total += w * (row * scale)
+    return total
+
+
+def unit(vector):
+    """The vector at length 1 in float64, scaled by its largest entry; None if that says nothing."""
+    vector = vector.astype(np.float64)
+    if not np.isfinite(vector).all() or not vector.any():
+        return None
+    vector = vector / np.abs(vector).max()
+    return vector / np.linalg.norm(vector)
+
+
 # --- estimates -----------------------------------------------------------------------------------
 
 

@@ -64,7 +64,26 @@ def test_mix_is_the_matrix_product(m, k, n, dtypes):
 def test_weighted_sum_is_the_product_with_the_weights(n_pairs, k, scale):
     weights, rows = normal(n_pairs), normal(n_pairs, k, dtype=np.float32)
     found = _products.weighted_sum(weights, rows, scale)
-    assert_close(found[None] / scale, weights[None], rows.astype(float))
+    expected = reference.weighted_sum(weights, rows, scale)
+    bound = 4 * np.finfo(float).eps * np.abs(weights) @ np.abs(rows.astype(float)) * scale
+    assert (np.abs(found - expected) <= bound).all()
+
+
+@few
+@given(n=st.integers(0, 70), power=st.integers(-1000, 1000), dtype=st.sampled_from("fd"),
+       bad=st.none() | st.sampled_from([0.0, np.nan, np.inf, -np.inf]))  # fmt: skip
+def test_unit_is_the_vector_at_length_one(n, power, dtype, bad):
+    """At any scale; None if it is zero or holds one entry that is not finite."""
+    vector = np.ldexp(normal(n), power)
+    if bad == 0.0:
+        vector[:] = 0.0
+    elif bad is not None and n:
+        vector[-1] = bad
+    found, expected = _products.unit(vector, dtype), reference.unit(vector)
+    assert (found is None) == (expected is None)
+    if found is not None:
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, expected, rtol=4 * np.finfo(dtype).eps)
 
 
 @few
