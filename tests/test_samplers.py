@@ -6,6 +6,8 @@ linear map is recovered by least squares from more directions than it has column
 
 import itertools
 import math
+import pickle
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -15,7 +17,15 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from blackbox_es import _jit, noise
-from blackbox_es.samplers import Affine, Diagonal, Guided, Isotropic, LowRank, directions
+from blackbox_es.samplers import (
+    Affine,
+    Diagonal,
+    Elongated,
+    Guided,
+    Isotropic,
+    LowRank,
+    directions,
+)
 
 EPS = np.finfo(float).eps
 KEY = (7, 3)
@@ -42,6 +52,7 @@ MATRIX = np.random.default_rng(3).normal(size=(N, N)) / 10
 SAMPLERS = {
     "diagonal": Diagonal(SIGMAS),
     "affine": Affine(MATRIX),
+    "elongated": Elongated(SIGMAS, random_rows(N, 2) / 3),
     "isotropic": Isotropic(N, 0.3),
     "low rank": LowRank(SHAPES, 0.3),
     "guided": Guided(Isotropic(N, 0.3), random_rows(N, 3), 0.4),
@@ -49,6 +60,21 @@ SAMPLERS = {
     "in the subspace": Guided(Isotropic(N, 0.3), random_rows(N, 3), 0.0),
 }
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
+
+
+def as_dtype(sampler, dtype):
+    """The sampler in the dtype of its center, as strategies make it."""
+    held = {field.name: getattr(sampler, field.name) for field in fields(sampler)}
+    arrays = {name: v.astype(dtype) for name, v in held.items() if isinstance(v, np.ndarray)}
+    return replace(sampler, **arrays)
+
+
+def scaled(sampler, factor):
+    """The same distribution, all directions times a factor."""
+    if isinstance(sampler, Guided):
+        return replace(sampler, base=scaled(sampler.base, factor))
+    sizes = {"sigma", "sigmas", "matrix", "rows"} & {field.name for field in fields(sampler)}
+    return replace(sampler, **{name: factor * getattr(sampler, name) for name in sizes})
 
 
 # --- second moments ------------------------------------------------------------------------------
@@ -97,6 +123,18 @@ def test_directions_are_a_root_of_the_covariance_times_normals(sampler, root):
     assert sampler.n == N
     if isinstance(sampler, Diagonal):
         np.testing.assert_allclose(sampler.squares(w, KEY), w @ z**2, rtol=1e-14)
+
+
+def test_elongated_directions_are_their_formula():
+    """``sigmas z + rows^T w`` to rounding; ``n sigma^2`` is ``|sigmas|^2 + |rows|^2``."""
+    sampler, v = SAMPLERS["elongated"], np.arange(9.0)
+    z = noise.normals(KEY, (0, 9), (0, N)).astype(float)
+    w = noise.normals(KEY, (0, 9), (0, 2), stream=noise.SUBSPACE).astype(float)
+    expected = z * SIGMAS + w @ sampler.rows
+    np.testing.assert_allclose(directions(sampler, KEY, (0, 9)), expected, rtol=0, atol=1e-14)
+    trace = (SIGMAS**2).sum() + (sampler.rows**2).sum()
+    assert math.isclose(N * sampler.sigma**2, trace, rel_tol=1e-14)
+    np.testing.assert_allclose(sampler.squares(v, KEY), v @ z**2, rtol=1e-14)
 
 
 WRONG_SAMPLERS = {
@@ -162,16 +200,19 @@ def test_low_rank_blocks(shapes):
 @every_sampler
 def test_length_goes_with_sigma(sampler):
     """Twice the sigma is twice the direction, bit for bit."""
-    if isinstance(sampler, Diagonal):
-        double = Diagonal(2 * sampler.sigmas)
-    elif isinstance(sampler, Affine):
-        double = Affine(2 * sampler.matrix)
-    elif isinstance(sampler, Guided):
-        double = Guided(sampler.base.with_sigma(2 * sampler.sigma), sampler.rows, sampler.alpha)
-    else:
-        double = sampler.with_sigma(2 * sampler.sigma)
-    d = directions(sampler, KEY, (0, 9))
+    d, double = directions(sampler, KEY, (0, 9)), scaled(sampler, 2)
+    assert double.sigma == 2 * sampler.sigma
     np.testing.assert_array_equal(directions(double, KEY, (0, 9)), 2 * d)
+
+
+@every_sampler
+def test_equal_samplers_are_equal_values(sampler):
+    """Also after pickling, which writes no noise; another scale is another value."""
+    sent = pickle.dumps(sampler)
+    assert pickle.loads(sent) == sampler
+    assert hash(pickle.loads(sent)) == hash(sampler)
+    assert scaled(sampler, 2) != sampler
+    assert len(sent) < 1000 + 16 * N * N
 
 
 # --- points and sums -----------------------------------------------------------------------------
@@ -181,10 +222,10 @@ def test_length_goes_with_sigma(sampler):
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_combine_is_the_weighted_sum_of_directions(sampler, dtype):
     """``combine(w) == w @ directions`` to rounding in float64, for more pairs than a chunk."""
-    w = np.random.default_rng(1).normal(size=600)
+    w, sampler = np.random.default_rng(1).normal(size=600), as_dtype(sampler, dtype)
     d = directions(sampler, KEY, (0, 600))
     found = sampler.combine(w, KEY, dtype)
-    bound = 8 * EPS * np.abs(w) @ np.abs(d) + np.finfo(dtype).eps * np.abs(w @ d)
+    bound = N * EPS * np.abs(w) @ np.abs(d) + np.finfo(dtype).eps * np.abs(w @ d)
     assert found.shape == (N,)
     assert found.dtype == dtype
     assert (np.abs(found - w @ d) <= bound).all()
@@ -229,6 +270,7 @@ def test_combine_is_linear(sampler, scale, seed):
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_points_are_mirror_images(sampler, dtype):
     """Exactly about zero, elsewhere to one rounding of each point."""
+    sampler = as_dtype(sampler, dtype)
     plus, minus = sampler.perturb(np.zeros(N, dtype), KEY, (0, 5))
     np.testing.assert_array_equal(plus, -minus)
     center = np.random.default_rng(2).normal(size=N).astype(dtype)
@@ -253,7 +295,7 @@ def test_points_about_a_dyadic_center_mirror_exactly():
 @few
 @given(cuts=st.sets(st.integers(1, 39), max_size=4))
 def test_any_chunks_of_pairs_give_the_same_bits(sampler, dtype, cuts):
-    center = np.linspace(-1, 1, N).astype(dtype)
+    center, sampler = np.linspace(-1, 1, N).astype(dtype), as_dtype(sampler, dtype)
     whole = sampler.perturb(center, KEY, (0, 40))
     ranges = itertools.pairwise([0, *sorted(cuts), 40])
     parts = [sampler.perturb(center, KEY, pairs) for pairs in ranges]
