@@ -203,7 +203,7 @@ def test_a_generation_is_flat_if_no_direction_differs_from_its_opposite():
     es, before, generation = flat_sgd()
     row = np.array([1.0, 2.0, 3.0])
     for values, flat in [(np.ones((2, 3)), True), (np.stack([row, row]), True),
-                         (np.stack([row, row + [0, 0, 1]]), False)]:  # fmt: skip
+                         (np.stack([row, row + np.arange(3)]), False)]:  # fmt: skip
         after, info = steps.tell(es, before, generation, values)
         assert (info.flat, info.stop) == (flat, None)
         assert np.array_equal(after.x, X0) == flat
