@@ -1,17 +1,22 @@
 """Well-formed files with wrong content: a CheckpointError, or a search that runs.
 
-``python tests/test_forged.py 20000`` tries more of them; with ``NUMBA_BOUNDSCHECK=1`` no read
-outside an array goes unseen.
+``NUMBA_BOUNDSCHECK=1 python tests/test_forged.py 20000`` tries more of them than a plain run: then
+no read outside an array goes unseen.
 """
 
 import copy
+import json
 import os
+import re
+import subprocess
 import sys
+import tracemalloc
 import warnings
+from collections import Counter
 
 import numpy as np
 import pytest
-from problems import X0, bowl, guide, make
+from problems import X0, bits, bowl, guide, make
 
 from blackbox_es import CheckpointError, EvaluationError, checkpoint
 from blackbox_es.strategies import STRATEGIES
@@ -59,11 +64,11 @@ def at(node, path):
     return node
 
 
-def forge(meta, arrays, rng):
-    """One or two changes of a checkpoint."""
+def forge(meta, arrays, other, rng):
+    """One or two changes of a checkpoint, which may take parts of another one."""
     meta, arrays = copy.deepcopy(meta), dict(arrays)
     for _ in range(rng.integers(1, 3)):
-        kind = rng.integers(8)
+        kind = rng.integers(9)
         names, paths = list(arrays), [path for path in places(meta) if path]
         path = paths[rng.integers(len(paths))]
         parent, key = at(meta, path[:-1]), path[-1]
@@ -78,6 +83,11 @@ def forge(meta, arrays, rng):
             for _ in range(rng.integers(1, 300)):
                 deep = [deep]
             parent[key] = deep
+        elif kind == 6:
+            part = ["params", "state", "record", "pending"][rng.integers(4)]
+            text = json.dumps(other[0][part])
+            meta[part] = json.loads(re.sub(r'"array(\d)', r'"other\1', text))
+            arrays |= {name.replace("array", "other"): held for name, held in other[1].items()}
         elif names:
             name = names[rng.integers(len(names))]
             arrays[name] = spoiled(arrays, name, names, rng)
@@ -105,58 +115,109 @@ def spoiled(arrays, name, names, rng):
     ][rng.integers(15)]()
 
 
-def survives(cls, path):
-    """Whether the file is taken for a search, which then runs."""
+def fate(cls, path):
+    """What becomes of a file: "refused", "incomplete" or "ran"; anything else is raised."""
     try:
         es = cls.load(path)
     except CheckpointError:
-        return False
+        return "refused"
     except ValueError as error:
-        if "could not hold" in str(error):  # a parameter is missing: it is asked for
-            return False
+        if re.search(r"could not hold (\w+).*: load\(path, \1=", str(error)):
+            return "incomplete"
         raise
     assert repr(es.set_params())
     assert es.x_best_.shape == es.x_.shape
     assert es.result_.x.shape == es.x_.shape
     es.save(path)
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        for _ in range(2):
-            if es.stop_reason_ or es.pairs(es.x_.size) > 10**4:
-                break
-            pending = es._search.pending
-            if pending is not None and pending.generation.n_points > 10**4:
-                break
-            try:
-                trials = list(es.ask_trials(guide(es) if pending is None else None))
-                for trial in trials:
-                    es.tell_trial(trial.id, float(np.nan_to_num(bowl(trial.x))))
-            except (EvaluationError, ValueError):  # a sigma out of range, said by name
-                break
-    return True
+    saved = bits(cls.load(path).state_)
+    assert saved == bits(es.state_)
+    for _ in range(2):
+        pending = es._search.pending
+        n_pairs = pending.generation.n_pairs if pending else es.pairs(es.x_.size)
+        if es.stop_reason_ or n_pairs > 10**4:
+            break  # it has ended; or would be evaluated for long, as it says
+        trials = es.ask_trials(guide(es) if pending is None else None)
+        try:
+            for trial in list(trials):
+                es.tell_trial(trial.id, float(np.nan_to_num(bowl(trial.x))))
+        except EvaluationError:  # the values told in the file have failed
+            assert pending is not None
+            break
+    return "ran"
 
 
 def run(count, folder):
-    """How many forged files were refused, and how many ran."""
-    known, rng = originals(folder), np.random.default_rng(0)
-    refused = ran = 0
-    while refused + ran < count:
-        name, meta, arrays = known[rng.integers(len(known))]
-        try:
-            checkpoint.write(folder / "forged.npz", *forge(meta, arrays, rng))
-        except (TypeError, ValueError):  # not even well-formed
-            continue
-        good = survives(STRATEGIES[name], folder / "forged.npz")
-        refused, ran = refused + (not good), ran + good
-    return refused, ran
+    """How many forged files came to which end."""
+    known, rng, ends = originals(folder), np.random.default_rng(0), Counter()
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        while ends.total() < count:
+            (name, *given), (_, *other) = (known[rng.integers(len(known))] for _ in range(2))
+            forged = forge(*given, other, rng)
+            try:
+                checkpoint.write(folder / "forged.npz", *forged)
+            except (TypeError, ValueError):  # not even well-formed
+                continue
+            ends[fate(STRATEGIES[name], folder / "forged.npz")] += 1
+    return ends
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_forged_checkpoints(tmp_path):
     """Refused with CheckpointError, or a search that asks, is told, and is saved again."""
-    refused, ran = run(400, tmp_path)
-    assert refused > 100
-    assert ran > 20
+    ends = run(300, tmp_path)
+    assert ends["refused"] > 200
+    assert ends["ran"] > 15
+
+
+@pytest.mark.slow
+def test_twenty_thousand_forged_checkpoints_with_bounds_checking(tmp_path):
+    """No kernel reads or writes outside an array, whatever the file says."""
+    environment = {
+        **os.environ,
+        "NUMBA_BOUNDSCHECK": "1",
+        "NUMBA_CACHE_DIR": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    out = subprocess.run(
+        [sys.executable, __file__, "20000"],
+        env=environment, check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    assert "bounds checking: 1" in out
+
+
+HUGE = [
+    (("params", "n_pairs"), 2**32 - 1),
+    (("params", "max_iter"), 2**32 - 1),
+    (("params", "n_pairs"), 10**400),
+    (("record", "dict", 1, 1), 2**62),  # n_rows
+    (("record", "dict", 2, 1), 2**62),  # n_evaluations
+    (("pending", 0, "fields", "n_pairs"), 2**32 - 1),
+    (("pending", 0, "fields", "sampler", "fields", "n"), 2**62),
+    (("state", "fields", "t"), 2**32 - 1),
+]
+
+
+@pytest.mark.parametrize(("path", "number"), HUGE, ids=str)
+def test_huge_numbers_take_no_memory(path, number, tmp_path):
+    """Nothing is as large, or takes as long, as a number in a file says."""
+    es = make("vanilla-es").start(X0)
+    es.tell(es.ask(), bowl(es.ask()))
+    trial = next(es.ask_trials())
+    es.tell_trial(trial.id, bowl(trial.x))
+    es.save(tmp_path / "run.npz")
+    meta, arrays = checkpoint.read(tmp_path / "run.npz")
+    assert type(at(meta, path)) is int
+    at(meta, path[:-1])[path[-1]] = number
+    checkpoint.write(tmp_path / "run.npz", meta, arrays)
+    tracemalloc.start()
+    try:
+        type(es).load(tmp_path / "run.npz").save(tmp_path / "again.npz")
+    except CheckpointError:
+        pass
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 2**21
 
 
 if __name__ == "__main__":
@@ -164,7 +225,5 @@ if __name__ == "__main__":
     from pathlib import Path
 
     with tempfile.TemporaryDirectory() as name:
-        refused, ran = run(int(sys.argv[1]), Path(name))
-    print(
-        f"bounds checking: {os.environ.get('NUMBA_BOUNDSCHECK', '0')}; refused {refused}, ran {ran}"
-    )
+        ends = run(int(sys.argv[1]), Path(name))
+    print(f"bounds checking: {os.environ.get('NUMBA_BOUNDSCHECK', '0')};", dict(ends))
