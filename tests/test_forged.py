@@ -13,13 +13,17 @@ import sys
 import tracemalloc
 import warnings
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
 from problems import X0, bits, bowl, guide, make
 
-from blackbox_es import CheckpointError, EvaluationError, checkpoint
+from blackbox_es import CheckpointError, EvaluationError, Isotropic, checkpoint, config
+from blackbox_es._value import value
+from blackbox_es.steps import Plan, State
 from blackbox_es.strategies import STRATEGIES
+from blackbox_es.strategy import EvolutionStrategy
 
 ODD = [None, True, False, 0, 1, -1, 2**31, 2**32, 2**63, 2**64, 10**400, 0.0, -1.5, 1e308, "", "x",
        [], {}, [1], {"x": 1}, {"float": "nan"}, {"float": "inf"}, {"float": "x"},
@@ -185,14 +189,116 @@ def test_twenty_thousand_forged_checkpoints_with_bounds_checking(tmp_path):
     assert "bounds checking: 1" in out
 
 
+def mid_generation(folder):
+    """A checkpoint with two of six values told in its second generation."""
+    es = make("vanilla-es").start(X0)
+    es.tell(es.ask(), bowl(es.ask()))
+    for trial, _ in zip(es.ask_trials(), range(2), strict=False):
+        es.tell_trial(trial.id, bowl(trial.x))
+    es.save(folder / "run.npz")
+    return es, *checkpoint.read(folder / "run.npz")
+
+
+RECORD = {name: ("record", "dict", i, 1) for i, name in enumerate(
+    ["rows", "n_rows", "n_evaluations", "n_surrogate_calls", "n_failed", "fun", "fun_best", "best"]
+)}  # fmt: skip
+GENERATION = ("pending", 0, "fields")
+WRONG = [  # what is put where, and what is said
+    (("strategy",), "SNES", "checkpoint of SNES, not of VanillaES"),
+    (("seed",), -1, "random_state=-1"),
+    (("seed",), True, "seed True is invalid"),
+    (("elapsed",), -1.0, "elapsed time"),
+    (("elapsed",), {"float": "nan"}, "elapsed time"),
+    (("stop_reason",), "bored", "stop reason 'bored'"),
+    (("params", "n_pairs"), 0, "n_pairs"),
+    (("state", "value"), "nobody", "nobody is not known"),
+    (("state", "value"), "XNESState", "XNESState"),
+    (("state", "fields", "t"), True, "t is True: expected int"),
+    (("state", "fields", "t"), 2, "of another search"),
+    (("state", "fields", "t"), 0, "is not that of the state|of another search"),
+    (("state", "fields", "gradient"), np.zeros(2), "gradient has shape"),
+    (("state", "fields", "gradient"), np.zeros((1, 3)), "gradient has shape"),
+    (("state", "fields", "gradient"), np.zeros(3, "f4"), "gradient has shape .* float32"),
+    (("state", "fields", "optimizer"), {"tuple": []}, "cannot go on"),
+    (("state", "fields", "optimizer"), [], "expected a tuple"),
+    (("state", "fields", "memory"), 1, "the memory is a int"),
+    (RECORD["rows"], {"dict": []}, "mean"),
+    (RECORD["n_rows"], 2, "2 generations are counted, 1 recorded"),
+    (RECORD["n_failed"], -1, "n_failed is -1"),
+    (RECORD["fun"], 1, "fun is 1: expected float"),
+    ((*RECORD["best"], "tuple", 1), 6, "best point is row 6"),
+    ((*RECORD["best"], "tuple", 0), 6, "expected Generation"),
+    ((*RECORD["best"], "tuple", 0, "fields", "sampler", "fields", "n"), 4, "does not fit"),
+    ((*GENERATION, "seed"), 8, "of another search"),
+    ((*GENERATION, "index"), 2, "not that of the state"),
+    ((*GENERATION, "center"), np.zeros(3), "not that of the state"),
+    ((*GENERATION, "n_pairs"), 0, "n_pairs is 0"),
+    ((*GENERATION, "n_pairs"), 1, "complete|out of range"),
+    ((*GENERATION, "sampler", "fields", "n"), 4, "does not fit"),
+    ((*GENERATION, "sampler", "fields", "sigma"), {"float": "inf"}, "sigma is inf"),
+    (("pending", 1, "fields", "optimizer"), {"tuple": []}, "cannot go on"),
+    (("pending", 1, "fields", "t"), 3, "not that of the state"),
+    (("pending", 2), np.array([0, 6]), "out of range"),
+    (("pending", 2), np.array([-1, 0]), "out of range"),
+    (("pending", 2), np.array([1, 1]), "told twice"),
+    (("pending", 2), np.array([0.0, 1.0]), "do not fit"),
+    (("pending", 3), np.zeros(3), "do not fit"),
+]
+
+
+@pytest.mark.parametrize(("path", "item", "said"), WRONG, ids=str)
+def test_each_check_says_what_is_wrong(path, item, said, tmp_path):
+    """One change, and the check that is there for it."""
+    es, meta, arrays = mid_generation(tmp_path)
+    if isinstance(item, np.ndarray):
+        item, arrays = {"array": "new"}, {**arrays, "new": item}
+    at(meta, path)  # there it is
+    at(meta, path[:-1])[path[-1]] = item
+    checkpoint.write(tmp_path / "run.npz", meta, arrays)
+    with pytest.raises(CheckpointError, match=said):
+        type(es).load(tmp_path / "run.npz")
+
+
+@value
+class Noted(State):
+    """A state of a user's that says nothing of what it holds."""
+
+    note: Any = 0.0
+
+
+@config
+class Noting(EvolutionStrategy):
+    """A strategy of a user's with such a state."""
+
+    def _init(self, x):
+        return Noted(x, 0)
+
+    def _ask(self, state, surrogate):
+        return state, Plan(Isotropic(state.x.size, 0.1), self.pairs(state.x.size))
+
+    def _tell(self, state, told):
+        return Noted(state.x, state.t + 1, state.note / 2)
+
+
+def test_a_state_that_declares_nothing_is_tried(tmp_path):
+    """Loading takes a step, so that it fails at once, not after the first generation."""
+    Noting().start(X0).save(tmp_path / "run.npz")
+    meta, arrays = checkpoint.read(tmp_path / "run.npz")
+    assert Noting.load(tmp_path / "run.npz").state_.note == 0.0
+    meta["state"]["fields"]["note"] = "x"
+    checkpoint.write(tmp_path / "run.npz", meta, arrays)
+    with pytest.raises(CheckpointError, match="unsupported operand"):
+        Noting.load(tmp_path / "run.npz")
+
+
 HUGE = [
     (("params", "n_pairs"), 2**32 - 1),
     (("params", "max_iter"), 2**32 - 1),
     (("params", "n_pairs"), 10**400),
-    (("record", "dict", 1, 1), 2**62),  # n_rows
-    (("record", "dict", 2, 1), 2**62),  # n_evaluations
-    (("pending", 0, "fields", "n_pairs"), 2**32 - 1),
-    (("pending", 0, "fields", "sampler", "fields", "n"), 2**62),
+    (RECORD["n_rows"], 2**62),
+    (RECORD["n_evaluations"], 2**62),
+    ((*GENERATION, "n_pairs"), 2**32 - 1),
+    ((*GENERATION, "sampler", "fields", "n"), 2**62),
     (("state", "fields", "t"), 2**32 - 1),
 ]
 
@@ -200,12 +306,7 @@ HUGE = [
 @pytest.mark.parametrize(("path", "number"), HUGE, ids=str)
 def test_huge_numbers_take_no_memory(path, number, tmp_path):
     """Nothing is as large, or takes as long, as a number in a file says."""
-    es = make("vanilla-es").start(X0)
-    es.tell(es.ask(), bowl(es.ask()))
-    trial = next(es.ask_trials())
-    es.tell_trial(trial.id, bowl(trial.x))
-    es.save(tmp_path / "run.npz")
-    meta, arrays = checkpoint.read(tmp_path / "run.npz")
+    es, meta, arrays = mid_generation(tmp_path)
     assert type(at(meta, path)) is int
     at(meta, path[:-1])[path[-1]] = number
     checkpoint.write(tmp_path / "run.npz", meta, arrays)
