@@ -71,7 +71,7 @@ class Info(NamedTuple):
         "unbounded" if a value was minus infinity, "non_finite" if the next center would not have
         been finite; x has not moved then. Else the strategy's, if it has one.
     flat : bool
-        No utility told one direction from its opposite.
+        No utility told one direction from its opposite or, searched one way, from another.
     mean : float
         Of the values that are finite.
     """
@@ -225,12 +225,19 @@ def tell(
         return replace(state, t=state.t + 1), Info(n_failed, "unbounded", True, mean)
     told = Told(generation, utilities, n_valid, valid)
     after = es._tell(state, told)
-    # Most often the first pair says that it is not flat.
-    flat = utilities[0, 0] == utilities[-1, 0] and not told.odd.any()
+    flat = _is_flat(told)
     if not is_finite(after.x):
         return replace(state, t=state.t + 1), Info(n_failed, "non_finite", flat, mean)
     after.x.setflags(write=False)
     return after, Info(n_failed, es._stop(after), flat, mean)
+
+
+def _is_flat(told: Told) -> bool:
+    u = told.utilities
+    if len(u) == 2:  # most often the first pair says that it is not flat
+        return bool(u[0, 0] == u[1, 0] and not told.odd.any())
+    known = u[0] if told.valid is None else u[0, told.valid]
+    return known.size > 1 and bool((known == known[0]).all())
 
 
 def is_finite(x: Array) -> bool:

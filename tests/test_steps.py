@@ -209,6 +209,21 @@ def test_a_generation_is_flat_if_no_direction_differs_from_its_opposite():
         assert np.array_equal(after.x, X0) == flat
 
 
+@pytest.mark.parametrize("shaping", ["raw", "centered_ranks"])
+def test_a_one_sided_generation_is_flat_if_no_direction_differs_from_another(shaping):
+    """Those that failed say nothing; one direction alone has none to differ from."""
+    es = one_sided(shaping=shaping)
+    state, generation = steps.ask(es, steps.init(es, X0), 3)
+    for values, flat in [([5, 5, 5, 5, 5, 5], True), ([5, 5, math.nan, 5, 5, 5], True),
+                         ([5, 5, 5, 5, 5, 6], False)]:  # fmt: skip
+        _, info = steps.tell(es, state, generation, np.array([values], float))
+        assert info.flat == flat
+    one = replace(generation, n_pairs=1)
+    assert not steps.tell(es, state, one, np.array([[5.0]]))[1].flat
+    assert es.fit(lambda x: 5.0, X0).stop_reason_ == "flat"
+    assert es.n_iter_ == steps.FLAT_GENERATIONS
+
+
 def test_failures_are_counted_and_the_mean_is_of_what_is_finite():
     es, before, generation = flat_sgd()
     values = np.array([[1.0, 2.0, math.nan], [3.0, 6.0, 9.0]])
