@@ -52,7 +52,7 @@ class Configurable:
     _defaults: ClassVar[dict[str, Any]] = {}  # by name, in the order of the signature
 
     def __init_subclass__(cls) -> None:
-        # For classes with a constructor of their own, until the last of them is decorated.
+        # A constructor written by hand, as scikit-learn's are, declares its parameters too.
         if "__init__" in vars(cls):
             arguments = inspect.signature(cls).parameters.values()
             cls._defaults = {argument.name: argument.default for argument in arguments}

@@ -265,6 +265,17 @@ def test_what_has_no_default_must_be_given():
         Needy()
 
 
+def test_a_constructor_by_hand_declares_its_parameters():
+    """As scikit-learn's do: a class of the user's needs no decorator."""
+
+    class Mine(Base):
+        def __init__(self, rate=0.25, depth=3):
+            self.rate, self.depth = rate, depth
+
+    assert Mine(depth=4).get_params() == {"rate": 0.25, "depth": 4}
+    assert repr(sklearn.base.clone(Mine(depth=4))) == "Mine(depth=4)"
+
+
 def test_configurations_are_abstract_until_complete():
     """The decorator keeps abstract methods abstract, and objects equal to themselves only."""
 
