@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from problems import X0, bits, bowl, make
 from scipy.optimize import rosen
+from threadpoolctl import threadpool_limits
 
 from blackbox_es.samplers import Elongated, directions
 from blackbox_es.strategies import AdaptiveES
@@ -89,6 +90,17 @@ def test_many_coordinates():
     es = AdaptiveES(random_state=0, max_evals=30_000).fit(lambda x: scales @ (x * x), np.ones(100))
     assert es.fun_ < 1e-8
     assert es.state_.metric.shape == (100,)
+
+
+@pytest.mark.parametrize(("covariance", "n"), [("full", 150), ("diagonal", 50_000)])
+def test_threads_change_no_bits(covariance, n):
+    """However many of them BLAS is given."""
+    found = []
+    for threads in (1, 2, 3):
+        es = AdaptiveES(covariance=covariance, max_iter=3, random_state=1)
+        with threadpool_limits(threads):
+            found.append(bits(es.fit(lambda x: float(np.abs(x).sum()), np.ones(n)).state_))
+    assert found[0] == found[1] == found[2]
 
 
 def test_no_minimum():

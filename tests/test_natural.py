@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from problems import bits
+from threadpoolctl import threadpool_limits
 
 from blackbox_es import shaping
 from blackbox_es.samplers import directions
@@ -62,6 +63,28 @@ def test_flat_generations_change_nothing(cls):
     assert bits(es.x_) == bits(np.ones(3))
     assert es.history_["sigma"].tolist() == [0.1 if cls is SNES else es.history_["sigma"][0]]
     assert bits(es.ask()) != before  # other directions
+
+
+@pytest.mark.parametrize("n_pairs", [4, 200])
+def test_xnes_is_the_same_for_few_and_many_pairs(n_pairs):
+    """Fewer pairs than coordinates take another way to the same exponential."""
+    rng, eta = np.random.default_rng(0), 0.3
+    values = rng.random(2 * n_pairs)
+    es = XNES(sigma=0.5, n_pairs=n_pairs, learning_rate=eta, random_state=3)
+    state, z, u = step(es, rng.random(20), values)
+    power, vectors = np.linalg.eigh(-eta / 2 * ((z * u[:, None]).T @ z - u.sum() * np.eye(20)))
+    expected = 0.5 * vectors @ np.diag(np.exp(power)) @ vectors.T
+    np.testing.assert_allclose(state.matrix, expected, rtol=1e-11, atol=1e-13)
+
+
+def test_threads_change_no_bits():
+    """However many of them BLAS is given."""
+    found = []
+    for threads in (1, 2, 3):
+        with threadpool_limits(threads):
+            es = XNES(random_state=1, max_iter=3).fit(lambda x: float(abs(x).sum()), np.ones(150))
+            found.append(bits(es.state_))
+    assert found[0] == found[1] == found[2]
 
 
 @both

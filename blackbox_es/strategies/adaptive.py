@@ -135,7 +135,7 @@ class AdaptiveES(EvolutionStrategy):
         z = (_mean_latent if full else _whitened)(state, told, rates, moved)
         n, dtype = z.size, state.x.dtype
         path = _towards(state.path, z, rates.slow)
-        length = math.sqrt(float(path @ path)) / _mean_length(n)
+        length = math.sqrt(float(np.square(path).sum())) / _mean_length(n)
         # A long path says that sigma is far too small: let it grow before C follows.
         fast = _towards(state.fast, z if length < 1.4 + 2.0 / (n + 1) else 0.0 * z, rates.fast)
         sigma = state.sigma * math.exp(min(1.0, rates.slow / rates.damping * (length - 1.0)))
@@ -200,7 +200,7 @@ def _rates(told: Told, full: bool) -> _Rates | None:
     better /= better.sum()
     mu = 1.0 / float(np.square(better).sum())
     odd = better[0] - better[1]
-    size = math.sqrt(float(odd @ odd))
+    size = math.sqrt(float(np.square(odd).sum()))
     if size == 0.0:
         return None
     slow = (mu + 2.0) / (n + mu + 5.0)
@@ -240,8 +240,8 @@ def _full(metric: Array, told: Told, rates: _Rates, fast: Array) -> Array:
     weights = good.sum(axis=0) - bad.sum(axis=0) * (n / lengths)
     total = float(good.sum() - bad.sum())
     excess += rates.many * (told.products(weights) - total * np.eye(n))
-    half = metric @ excess / 2.0
-    return np.asarray(metric + half + half @ excess / 4.0)
+    half = mix(metric, excess) / 2.0
+    return np.asarray(metric + half + mix(half, excess) / 4.0)
 
 
 # -- the diagonal metric -------------------------------------------------------------------------
@@ -252,9 +252,9 @@ def _whitened(state: AdaptiveState, told: Told, rates: _Rates, moved: Array) -> 
     share = _row_share(moved.size)
     z = moved / (state.metric * math.sqrt(1.0 - share))
     row = state.moved * math.sqrt(share / (1.0 - share)) / state.metric
-    square = float(row @ row)
+    square = float(np.square(row).sum())
     if square > 0.0:
-        z -= row * (float(row @ z) / square * (1.0 - 1.0 / math.sqrt(1.0 + square)))
+        z -= row * (float((row * z).sum()) / square * (1.0 - 1.0 / math.sqrt(1.0 + square)))
     return np.asarray(z)
 
 
