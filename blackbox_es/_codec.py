@@ -28,6 +28,7 @@ from blackbox_es._validation import as_center, as_seed
 from blackbox_es._value import REGISTRY, check, freeze, is_value, name_of, parts, same
 from blackbox_es.checkpoint import CheckpointError
 from blackbox_es.generation import Generation
+from blackbox_es.samplers import PROBES
 from blackbox_es.shaping import SHAPINGS
 from blackbox_es.steps import State
 
@@ -117,7 +118,9 @@ def _search(es: Any, meta: dict[str, Any], arrays: dict[str, Array]) -> Search:
     pending = None
     if meta["pending"] is not None:
         generation, told_to, rows, values = decode(meta["pending"], arrays)
-        pending = _pending(generation, told_to, rows, values, x)
+        check(told_to, x.size, x.dtype)
+        told = _told(generation, told_to, rows, values, es._center(told_to))
+        pending = Pending(generation, told_to, told, record.n_evaluations)
         before = pending.before
         if type(before) is not kind or pending.generation.seed != seed or before.t != state.t:
             raise ValueError("the pending generation is of another search")
@@ -152,9 +155,9 @@ def _record(stored: dict[str, Any], x: Array) -> Record:
     return record
 
 
-def _pending(generation: Any, before: Any, rows: Array, values: Array, x: Array) -> Pending:
+def _told(generation: Any, before: Any, rows: Array, values: Array, x: Array) -> dict[int, float]:
+    """What a pending generation around x has been told."""
     _check_generation(generation, x)
-    check(before, x.size, x.dtype)
     if generation.index != before.t or not same(generation.center, x):
         raise ValueError("the pending generation is not that of the state")
     if rows.dtype != np.int64 or values.dtype != np.float64 or rows.shape != values.shape:
@@ -164,14 +167,14 @@ def _pending(generation: Any, before: Any, rows: Array, values: Array, x: Array)
         raise ValueError("rows of the pending generation are out of range or told twice")
     if len(told) == generation.n_points:
         raise ValueError("the pending generation is complete")
-    return Pending(generation, before, told)
+    return told
 
 
 def _check_generation(generation: Any, x: Array) -> None:
     if not isinstance(generation, Generation):
         raise ValueError(f"a generation is a {type(generation).__name__}")
     check(generation, x.size, x.dtype)
-    if generation.sampler.n != x.size or not 0.0 < generation.sampler.sigma < math.inf:
+    if generation.sampler.n != x.size or not 0.0 <= generation.sampler.sigma < math.inf:
         raise ValueError(f"a sampler does not fit: {generation.sampler!r:.99}")
 
 
@@ -183,7 +186,8 @@ def _try(es: Any, state: State, pending: Pending | None) -> None:
             _, generation = steps.ask(es, state, 0)
         else:
             generation = pending.generation
-        generation = replace(generation, n_pairs=min(2, generation.n_pairs))
+        if not isinstance(generation.sampler, PROBES):
+            generation = replace(generation, n_pairs=min(2, generation.n_pairs))
         values = np.arange(float(generation.n_points)).reshape(generation.halves, -1)
         after, _ = steps.tell(es, state, generation, values)
         with suppress(ValueError):  # a schedule may end here

@@ -34,10 +34,14 @@ class Pending:
         The state that was asked.
     told : dict of int to float
         Values by row. It only ever grows, by one operation that cannot be interrupted.
+    first : int
+        The id of the first trial: evaluations before this generation.
     """
 
-    def __init__(self, generation: Generation, before: State, told: dict[int, float]) -> None:
-        self.generation, self.before, self.told = generation, before, told
+    def __init__(
+        self, generation: Generation, before: State, told: dict[int, float], first: int
+    ) -> None:
+        self.generation, self.before, self.told, self.first = generation, before, told, first
         self._points: Array | None = None
 
     def points(self) -> Array:
@@ -50,10 +54,9 @@ class Pending:
 
     def trials(self) -> Iterator[Trial]:
         """The points without a value, made one at a time."""
-        n = self.generation.n_points
-        for row in range(n):
+        for row in range(self.generation.n_points):
             if row not in self.told:
-                yield Trial(self.generation.index * n + row, self.generation.point(row))
+                yield Trial(self.first + row, self.generation.point(row))
 
     def row_of(self, id: Any) -> int:
         """The row of a trial.
@@ -65,8 +68,7 @@ class Pending:
         """
         if not isinstance(id, Integral):
             raise TypeError(f"trial id {id!r} is not an integer: tell trial.id")
-        n = self.generation.n_points
-        first = self.generation.index * n
+        n, first = self.generation.n_points, self.first
         if not first <= int(id) < first + n:
             raise ValueError(
                 f"trial id {id} is unknown or of a past generation: those pending are {first} to "

@@ -51,7 +51,9 @@ class Record(NamedTuple):
     def after(self, generation: Generation, values: Array, info: Info) -> Record:
         """The record with one more generation."""
         flat = values.ravel()
-        row = int(np.nanargmin(flat) if info.n_failed else flat.argmin())
+        row = int(
+            np.where(np.isnan(flat), np.inf, flat).argmin() if info.n_failed else flat.argmin()
+        )
         lowest = float(flat[row])
         best, fun_best = self.best, self.fun_best
         if lowest < fun_best:

@@ -27,6 +27,7 @@ STOP_REASONS = {
     "unbounded": (5, "the objective reached minus infinity"),
     "non_finite": (6, "the update was not finite; x is the last finite center"),
     "tol": (7, "the search has converged: its steps are within tol"),
+    "stalled": (9, "nothing better was found for many generations"),
     "diverged": (8, "the scale grows without bound: no minimum was in reach"),
     "callback": (99, "`callback` raised `StopIteration`"),
 }
@@ -49,7 +50,7 @@ def detached(search: Search) -> Search:
     """For copies and pickles: they share nothing that is written, and clocks differ."""
     pending = search.pending
     if pending is not None:
-        pending = Pending(pending.generation, pending.before, dict(pending.told))
+        pending = Pending(pending.generation, pending.before, dict(pending.told), pending.first)
     elapsed = time.perf_counter() - search.begun
     return search._replace(record=search.record.compact(), begun=elapsed, pending=pending)
 
@@ -64,7 +65,7 @@ def spent(es: Configuration, state: State, record: Record, begun: float) -> str 
     if state.t >= es.max_iter:
         return "max_iter"
     if es.max_evals is not None:
-        after = record.n_evaluations + 2 * es.pairs(state.x.size) + 1  # 1: the final center
+        after = record.n_evaluations + es._n_points(state) + 1  # 1: the final center
         if after > es.max_evals:
             return "max_evals"
     if es.max_time is not None and time.perf_counter() - begun >= es.max_time:
@@ -107,7 +108,7 @@ def begin(es: Configuration, search: Search, surrogate: Any, calls: int = 0) -> 
     record = search.record
     if calls:
         record = record._replace(n_surrogate_calls=record.n_surrogate_calls + calls)
-    pending = Pending(generation, search.state, {})
+    pending = Pending(generation, search.state, {}, record.n_evaluations)
     return Search(search.seed, state, record, search.begun, search.fixed, pending)
 
 

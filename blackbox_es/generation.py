@@ -97,6 +97,8 @@ class Told:
         The pairs that did not fail.
     valid : ndarray of shape (n_pairs,), bool, or None
         Which they are; None is all of them.
+    values : ndarray of shape (halves, n_pairs), float64, or None
+        What the objective returned, NaN where it failed; None is the utilities.
 
     Attributes
     ----------
@@ -112,12 +114,18 @@ class Told:
     array([ 1., -2.])
     """
 
-    __slots__ = ("generation", "n_valid", "odd", "utilities", "valid")
+    __slots__ = ("generation", "n_valid", "odd", "utilities", "valid", "values")
 
     def __init__(
-        self, generation: Generation, utilities: Array, n_valid: int, valid: Array | None = None
+        self,
+        generation: Generation,
+        utilities: Array,
+        n_valid: int,
+        valid: Array | None = None,
+        values: Array | None = None,
     ) -> None:
         self.generation, self.utilities = generation, utilities
+        self.values: Array = utilities if values is None else values
         self.n_valid, self.valid = n_valid, valid
         self.odd: Array = utilities[0] - utilities[1] if len(utilities) == 2 else utilities[0]
 

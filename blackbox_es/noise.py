@@ -27,7 +27,7 @@ Key = tuple[int, int]  # (seed, generation)
 Range = tuple[int, int]  # (start, stop)
 
 # What a counter's last word says the noise is for. Streams are independent of each other.
-FULL_SPACE, SUBSPACE, SIGNS, OBJECTIVE, EXAMPLES = (np.uint32(stream) for stream in range(5))
+FULL_SPACE, SUBSPACE, SIGNS, OBJECTIVE, EXAMPLES, RESTARTS = map(np.uint32, range(6))
 
 LANES = 16  # counters per block: one 512-bit register of 32-bit words
 BLOCK = 4 * LANES  # normals per block: a counter gives four words, two words give two normals

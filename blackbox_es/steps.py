@@ -28,7 +28,7 @@ from blackbox_es._validation import (
 )
 from blackbox_es._value import Vector, Word, value
 from blackbox_es.generation import Generation, Told
-from blackbox_es.samplers import Sampler
+from blackbox_es.samplers import PROBES, Sampler
 from blackbox_es.shaping import Shaping
 
 Array = npt.NDArray[Any]
@@ -124,6 +124,7 @@ class Configuration(Configurable, ABC):
     verbose: int = 0
 
     takes_surrogate: ClassVar[bool] = False
+    minds_plateaus: ClassVar[bool] = False  # says itself when to stop where all values are equal
     at_start: ClassVar[tuple[str, ...]] = ("random_state",)  # parameters of no effect later
 
     def given(self) -> dict[str, Any]:
@@ -151,6 +152,14 @@ class Configuration(Configurable, ABC):
     def _stop(self, state: State) -> str | None:
         """A reason to stop, if the state gives one: "tol" or "diverged"."""
         return None
+
+    def _center(self, state: State) -> Array:
+        """Where the next generation is centred."""
+        return state.x
+
+    def _n_points(self, state: State) -> int:
+        """How many points the next generation has."""
+        return 2 * self.pairs(state.x.size)
 
     def _check_state(self, state: State) -> None:
         """Raise ValueError unless a state fits the parameters."""
@@ -202,7 +211,8 @@ def ask(
     if surrogate is not None and not es.takes_surrogate:
         raise ValueError(f"{type(es).__name__} uses no surrogate gradient: take GuidedES")
     state, plan = es._ask(state, surrogate)
-    return state, Generation(state.x, plan.sampler, seed, state.t, plan.n_pairs, plan.mirrored)
+    center = es._center(state)
+    return state, Generation(center, plan.sampler, seed, state.t, plan.n_pairs, plan.mirrored)
 
 
 def tell(
@@ -219,13 +229,14 @@ def tell(
     ValueError
         For a shaping of the user's that returns another shape.
     """
-    shape = shaping.resolve(es.shaping)
+    is_probe = isinstance(generation.sampler, PROBES)
+    shape = shaping.taken if is_probe else shaping.resolve(es.shaping)
     utilities, n_valid, valid, n_failed, mean = shaping.shaped(shape, values, generation.index)
     if n_valid == 0:
         return replace(state, t=state.t + 1), Info(n_failed, "unbounded", True, mean)
-    told = Told(generation, utilities, n_valid, valid)
+    told = Told(generation, utilities, n_valid, valid, values)
     after = es._tell(state, told)
-    flat = _is_flat(told)
+    flat = not es.minds_plateaus and _is_flat(told)
     if not is_finite(after.x):
         return replace(state, t=state.t + 1), Info(n_failed, "non_finite", flat, mean)
     after.x.setflags(write=False)

@@ -11,37 +11,55 @@ from blackbox_es.strategies import AdaptiveES
 from blackbox_es.testing.statistics import assert_mean
 
 both = pytest.mark.parametrize("covariance", ["full", "diagonal"])
-LATE = {"max_iter": 40, "random_state": 1}
+ALONE = {"slopes": False, "restarts": 0, "random_state": 1}  # one evolution, nothing else
+
+
+def path(covariance, objective, x0=X0, **options):
+    """Where an evolution has been: centers and scales of 40 generations."""
+    es = AdaptiveES(covariance=covariance, **{**ALONE, **options}).start(x0)
+    centers = []
+    for _ in range(40):
+        X = es.ask()
+        es.tell(X, [objective(x) for x in X])
+        centers.append(es.x_)
+    return np.array(centers), es.history_["sigma"], es.state_.evolution.metric
 
 
 @both
 def test_monotone_maps_change_nothing(covariance):
     """Any increasing map of the objective gives the same search bit for bit."""
-    plain, mapped = (AdaptiveES(covariance=covariance, **LATE) for _ in range(2))
-    assert bits(plain.fit(bowl, X0).state_) == bits(
-        mapped.fit(lambda x: np.log(bowl(x)), X0).state_
-    )
+    assert bits(path(covariance, bowl)) == bits(path(covariance, lambda x: np.log(bowl(x))))
 
 
 @both
 def test_powers_of_two_change_nothing(covariance):
     """x0 and sigma times 4: the same search in units of 4, bit for bit."""
-    plain = AdaptiveES(covariance=covariance, sigma=0.25, **LATE).fit(bowl, X0)
-    scaled = AdaptiveES(covariance=covariance, sigma=1.0, **LATE).fit(lambda x: bowl(x / 4), 4 * X0)
-    assert bits(scaled.x_) == bits(4 * plain.x_)
-    assert bits(scaled.state_.metric) == bits(plain.state_.metric)
+    centers, sigma, metric = path(covariance, bowl, sigma=0.25)
+    scaled = path(covariance, lambda x: bowl(x / 4), 4 * X0, sigma=1.0)
+    assert bits(scaled) == bits((4 * centers, 4 * sigma, metric))
+
+
+@both
+def test_scales_of_the_coordinates(covariance):
+    """A vector of sigmas is the same search in other units, to rounding."""
+    units = np.array([4.0, 0.5, 1.0])
+    centers, _, _ = path(covariance, bowl, sigma=0.25)
+    scaled, _, _ = path(covariance, lambda x: bowl(x / units), units * X0, sigma=units / 4)
+    np.testing.assert_allclose(scaled[:12], units * centers[:12], rtol=1e-9)
 
 
 @both
 def test_random_values_move_no_scale(covariance):
-    """If values say nothing, log sigma hardly drifts: over 500 generations, ten seeds."""
+    """If values say nothing, log sigma hardly drifts: over 400 generations, ten seeds."""
     drift = []
     for seed in range(10):
         noise = np.random.default_rng(seed)
-        es = AdaptiveES(covariance=covariance, random_state=seed).start(np.zeros(10))
-        for _ in range(500):
+        es = AdaptiveES(covariance=covariance, **{**ALONE, "random_state": seed}).start(
+            np.zeros(10)
+        )
+        for _ in range(400):
             es.tell(es.ask(), noise.random(len(es.ask())))
-        drift.append(np.log(es.state_.sigma / 0.3) / 500)
+        drift.append(np.log(es.state_.evolution.sigma) / 400)
     assert abs(np.mean(drift)) < 0.01  # a single step is of the order of a tenth
 
 
@@ -49,9 +67,9 @@ def test_steps_are_white_under_random_selection():
     """The first whitened step has mean squared length n when values say nothing."""
     squares = []
     for seed in range(400):
-        es = AdaptiveES(random_state=seed).start(np.zeros(5))
+        es = AdaptiveES(**{**ALONE, "random_state": seed}).start(np.zeros(5))
         es.tell(es.ask(), np.random.default_rng(seed).random(len(es.ask())))
-        squares.append(np.square(es.state_.path).sum())
+        squares.append(np.square(es.state_.evolution.path).sum())
     mu = 1.0 / np.square(_weights(es.pairs(5) * 2)).sum()
     slow = (mu + 2.0) / (5 + mu + 5.0)
     variance = slow * (2.0 - slow)  # that of the path, of which this is the first step
@@ -61,6 +79,19 @@ def test_steps_are_white_under_random_selection():
 def _weights(m):
     w = np.maximum(np.log((m + 1) / 2) - np.log(np.arange(1, m + 1)), 0.0)
     return w / w.sum()
+
+
+@both
+@pytest.mark.parametrize("best", [0, 3])
+def test_ties_are_learnt_from(covariance, best):
+    """All values equal but one: nothing becomes NaN."""
+    es = AdaptiveES(covariance=covariance, n_pairs=4, **ALONE).start(X0)
+    for _ in range(20):
+        values = np.ones(8)
+        values[best] = 0.0
+        es.tell(es.ask(), values)
+    run = es.state_.evolution
+    assert np.isfinite([*run.x, run.sigma, *run.metric.ravel()]).all()
 
 
 @pytest.mark.parametrize(("n", "most"), [(2, 2000), (5, 6000), (10, 12_000), (20, 40_000)])
@@ -77,7 +108,7 @@ def test_a_scale_a_hundred_times_off(sigma):
     """Costs at most half as many evaluations again on the sphere (medians of five seeds)."""
 
     def evaluations(sigma):
-        options = [{"sigma": sigma, "random_state": seed} for seed in range(5)]
+        options = [{**ALONE, "sigma": sigma, "random_state": seed} for seed in range(5)]
         runs = [AdaptiveES(**o).fit(lambda x: x @ x, np.ones(10)) for o in options]
         return np.median([es.n_evaluations_ for es in runs])
 
@@ -87,9 +118,9 @@ def test_a_scale_a_hundred_times_off(sigma):
 def test_many_coordinates():
     """A diagonal metric with one row: an ellipsoid of condition 1e6 in 100 dimensions."""
     scales = 1e6 ** np.linspace(0, 1, 100)
-    es = AdaptiveES(random_state=0, max_evals=30_000).fit(lambda x: scales @ (x * x), np.ones(100))
+    es = AdaptiveES(max_evals=30_000, **ALONE).fit(lambda x: scales @ (x * x), np.ones(100))
     assert es.fun_ < 1e-8
-    assert es.state_.metric.shape == (100,)
+    assert es.state_.evolution.metric.shape == (100,)
 
 
 @pytest.mark.parametrize(("covariance", "n"), [("full", 150), ("diagonal", 50_000)])
@@ -97,7 +128,7 @@ def test_threads_change_no_bits(covariance, n):
     """However many of them BLAS is given."""
     found = []
     for threads in (1, 2, 3):
-        es = AdaptiveES(covariance=covariance, max_iter=3, random_state=1)
+        es = AdaptiveES(covariance=covariance, max_iter=3, **ALONE)
         with threadpool_limits(threads):
             found.append(bits(es.fit(lambda x: float(np.abs(x).sum()), np.ones(n)).state_))
     assert found[0] == found[1] == found[2]
@@ -105,7 +136,8 @@ def test_threads_change_no_bits(covariance, n):
 
 def test_no_minimum():
     """A slope that goes on for ever is said to."""
-    assert AdaptiveES(random_state=0).fit(lambda x: x.sum(), X0).stop_reason_ == "diverged"
+    assert AdaptiveES(**ALONE).fit(lambda x: x.sum(), X0).stop_reason_ == "diverged"
+    assert AdaptiveES(random_state=0).fit(lambda x: x.sum(), X0).stop_reason_ == "unbounded"
 
 
 def test_ranks_only():

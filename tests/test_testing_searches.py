@@ -328,7 +328,10 @@ def strategy(name):
     """A factory of one of the package's strategies; with a surrogate if it takes one."""
 
     def factory(x0, seed):
-        es = STRATEGIES[name](random_state=seed).start(x0)
+        alone = (
+            {"slopes": False} if name == "adaptive-es" else {}
+        )  # the first points are of no seed
+        es = STRATEGIES[name](random_state=seed, **alone).start(x0)
         return WithSurrogate(es, biased) if es.takes_surrogate else es
 
     return factory

@@ -14,15 +14,19 @@ from blackbox_es.samplers.elongated import Elongated
 from blackbox_es.samplers.guided import Guided, orthonormal_rows, unit_guide
 from blackbox_es.samplers.low_rank import LowRank
 from blackbox_es.samplers.normal import Affine, Diagonal, Isotropic
+from blackbox_es.samplers.probes import PROBES, Axes, Ray
 
 __all__ = [
+    "PROBES",
     "Affine",
+    "Axes",
     "Base",
     "Diagonal",
     "Elongated",
     "Guided",
     "Isotropic",
     "LowRank",
+    "Ray",
     "Sampler",
     "directions",
     "orthonormal_rows",

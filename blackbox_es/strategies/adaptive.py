@@ -1,80 +1,80 @@
-"""An evolution strategy that finds its own scale and metric."""
+"""A search that needs no settings: evolution and descent take turns, and begin anew elsewhere."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from blackbox_es._config import config
-from blackbox_es._products import mix
-from blackbox_es._validation import check_choice, check_positive
-from blackbox_es._value import Matrix, Positive, Vector, value
+from blackbox_es._validation import check_choice, check_count, check_flag, check_positive
 from blackbox_es.generation import Told
-from blackbox_es.samplers import Affine, Elongated, Sampler
 from blackbox_es.shaping import RANK_BASED, Shaping, resolve
 from blackbox_es.steps import Plan, State
+from blackbox_es.strategies import portfolio
+from blackbox_es.strategies.evolution import Tolerance
+from blackbox_es.strategies.portfolio import Ended, PortfolioState, Settings
 from blackbox_es.strategy import EvolutionStrategy
 
 Array = npt.NDArray[Any]
 
 _FEW = 64  # dimensions up to which a full matrix is learnt by default
-_LARGEST = 1e60  # times sigma: where nothing gets better any more, it would grow for ever
-
-
-@value
-class AdaptiveState(State):
-    """A center, the scale, the metric, and three paths.
-
-    Parameters
-    ----------
-    sigma : float
-    metric : ndarray of shape (n, n) or (n,)
-        A root A of the covariance matrix over sigma^2, or the diagonal D of one.
-    path : ndarray of shape (n,)
-        Of whitened steps, slow: is the scale too small or too large?
-    fast : ndarray of shape (n,)
-        The same, faster: which way does the search keep going?
-    moved : ndarray of shape (n,)
-        Of steps over sigma: the axis along which a diagonal metric is elongated.
-    """
-
-    sigma: Positive
-    metric: Matrix | Vector
-    path: Vector
-    fast: Vector
-    moved: Vector
 
 
 @config
 class AdaptiveES(EvolutionStrategy):
-    """Search with ``d ~ N(0, sigma^2 C)``, sigma and C learnt from ranks: nothing has to be tuned.
+    """A search that needs no settings: an evolution and a descent take turns.
 
-    With weights w of the better half, steps ``s = sum_p (w_p^+ - w_p^-) z_p`` of mirrored pairs
-    over ``sqrt(sum_p (w_p^+ - w_p^-)^2)`` are standard normal if the values say nothing. A path of
-    them that is longer than that, or shorter, makes sigma larger or smaller; what the squares
-    ``z z^T`` of good and bad points and the path have in excess of I goes into C (after Hansen
-    2016, "The CMA evolution strategy: a tutorial", with the multiplicative update of a root of C
-    of Beyer and Sendhoff 2017, "Simplify your covariance matrix adaptation evolution strategy").
+    The evolution searches with ``d ~ N(0, sigma^2 C)``, sigma and C learnt from ranks. With weights
+    w of the better half, steps ``s = sum_p (w_p^+ - w_p^-) z_p`` of mirrored pairs over
+    ``sqrt(sum_p (w_p^+ - w_p^-)^2)`` are standard normal if the values say nothing. A path of them
+    that is longer than that, or shorter, makes sigma larger or smaller; what the squares ``z z^T``
+    of good and bad points and the path have in excess of I goes into C (after Hansen 2016, "The
+    CMA evolution strategy: a tutorial", with the multiplicative update of a root of C of Beyer and
+    Sendhoff 2017, "Simplify your covariance matrix adaptation evolution strategy"). In few
+    dimensions C is a full matrix. In many it is ``D (I + r r^T) D`` with a diagonal D and one row
+    r, the path of the center: time and memory O(n).
 
-    In few dimensions C is a full matrix. In many it is ``D (I + r r^T) D`` with a diagonal D and
-    one row r, the path of the center: time and memory O(n).
+    The descent is a quasi-Newton one whose slopes are differences of values (Nocedal 1980,
+    "Updating quasi-Newton matrices with limited storage"; Gilbert and Lemarechal 1989, "Some
+    numerical experiments with variable-storage quasi-Newton algorithms", for the diagonal it
+    starts from). On smooth objectives it is far ahead, on rough ones it ends at once.
+
+    While the descent leads it has nine tenths of the evaluations, else at most half of them, and
+    fewer with each descent that ends above what is known. What has converged begins anew
+    elsewhere, evolutions by turns with larger populations and with smaller scales (Hansen 2009,
+    "Benchmarking a BI-population CMA-ES on the BBOB-2009 function testbed").
 
     Parameters
     ----------
-    sigma : float
+    sigma : float or ndarray of shape (n,)
         Standard deviation of each coordinate at the start. A hundred times too small or too large
         costs some evaluations, no more.
     covariance : {"auto", "full", "diagonal"}
         "auto" is full up to 64 dimensions.
     n_pairs : int or None
-        P, mirrored pairs a generation: 2 P evaluations, the population size; more of them see more
-        of a rough or noisy objective. None is half of ``4 + 3 ln n``, at least 3.
+        P, mirrored pairs a generation of the evolution: 2 P evaluations, the population size; more
+        of them see more of a rough or noisy objective. None is half of ``4 + 3 ln n``, at least 3.
     shaping : {"log_ranks", "nes", "centered_ranks"}
+    slopes : bool
+        Whether there are descents.
+    restarts : {"auto", "bipop", "ipop"} or int
+        How often an evolution begins anew, with twice the population ("ipop" and a number) or by
+        turns with smaller scales, too ("bipop"). "auto" is "bipop" if there is a limit of
+        evaluations or of time, which it uses up, and else 0.
     tol : float
-        The search has converged when all standard deviations are below ``tol sigma``.
+        A run has converged when all standard deviations are below ``tol sigma``.
+    xatol : float or None
+        The same as a length, in place of ``tol sigma``.
+    fatol : float
+        A run has converged when the best values of many generations differ by no more.
+
+    Attributes
+    ----------
+    runs_ : tuple of Ended
+        The runs that have ended: kind, reason, n_evaluations, fun.
 
     Examples
     --------
@@ -84,14 +84,25 @@ class AdaptiveES(EvolutionStrategy):
     True
     """
 
-    sigma: float = 0.3
+    sigma: Any = 1.0
     covariance: str = "auto"
     n_pairs: int | None = None  # type: ignore[assignment]
     shaping: str | Shaping = "log_ranks"
-    max_iter: int = 10_000
+    slopes: bool = True
+    restarts: str | int = "auto"
+    max_iter: int = 1_000_000
     tol: float = 1e-9
+    xatol: float | None = None
+    fatol: float = 0.0
 
-    at_start: ClassVar[tuple[str, ...]] = ("random_state", "sigma", "covariance")
+    minds_plateaus: ClassVar[bool] = True
+    at_start: ClassVar[tuple[str, ...]] = (
+        "random_state",
+        "sigma",
+        "covariance",
+        "n_pairs",
+        "slopes",
+    )
 
     def pairs(self, n: int) -> int:
         if self.n_pairs is None:
@@ -100,170 +111,66 @@ class AdaptiveES(EvolutionStrategy):
 
     def check_parameters(self, n: int) -> None:
         super().check_parameters(n)
-        check_positive("sigma", self.sigma)
+        _check_scales(self.sigma, n)
         check_choice("covariance", self.covariance, ("auto", "full", "diagonal"))
+        check_flag("slopes", self.slopes)
+        if isinstance(self.restarts, str):
+            check_choice("restarts", self.restarts, ("auto", "bipop", "ipop"))
+        else:
+            check_count("restarts", self.restarts, low=0)
         check_positive("tol", self.tol)
+        if self.xatol is not None:
+            check_positive("xatol", self.xatol, also=" or None")
+        if not (isinstance(self.fatol, (int, float)) and 0.0 <= self.fatol < math.inf):
+            raise ValueError(f"fatol={self.fatol!r}: expected a number of at least 0")
         if resolve(self.shaping) not in RANK_BASED:
             raise ValueError(f"shaping={self.shaping!r}: AdaptiveES learns from ranks; take one")
 
     # -- the three functions ---------------------------------------------------------------------
 
-    def _init(self, x: Array) -> AdaptiveState:
-        full = self.covariance == "full" or (self.covariance == "auto" and x.size <= _FEW)
-        metric = np.eye(x.size, dtype=x.dtype) if full else np.ones_like(x)
-        zero = np.zeros_like(x)
-        return AdaptiveState(x, 0, float(self.sigma), metric, zero, zero, zero)
+    def _init(self, x: Array) -> PortfolioState:
+        return portfolio.begin(x, self._settings(x), self.slopes)
+
+    def _center(self, state: Any) -> Array:
+        return portfolio.center(state)
+
+    def _n_points(self, state: Any) -> int:
+        return portfolio.n_points(state)
 
     def _ask(self, state: Any, surrogate: Any) -> tuple[State, Plan]:
-        n, sigma, metric = state.x.size, state.sigma, state.metric
-        sampler: Sampler
-        if metric.ndim == 2:
-            sampler = Affine(metric * sigma)
-        else:
-            share = _row_share(n)
-            row = state.moved * (sigma * math.sqrt(share))
-            sampler = Elongated(metric * (sigma * math.sqrt(1.0 - share)), row[None])
-        return state, Plan(sampler, self.pairs(n))
+        return state, portfolio.plan(state)
 
-    def _tell(self, state: Any, told: Told) -> AdaptiveState:
-        full = state.metric.ndim == 2
-        rates = _rates(told, full)
-        if rates is None:  # no direction was better than its opposite
-            return AdaptiveState(state.x, state.t + 1, *_learnt(state))
-        step = told.combine(rates.odd)
-        moved = step / (state.sigma * rates.size)
-        z = (_mean_latent if full else _whitened)(state, told, rates, moved)
-        n, dtype = z.size, state.x.dtype
-        path = _towards(state.path, z, rates.slow)
-        length = math.sqrt(float(np.square(path).sum())) / _mean_length(n)
-        # A long path says that sigma is far too small: let it grow before C follows.
-        fast = _towards(state.fast, z if length < 1.4 + 2.0 / (n + 1) else 0.0 * z, rates.fast)
-        sigma = state.sigma * math.exp(min(1.0, rates.slow / rates.damping * (length - 1.0)))
-        metric = (_full if full else _diagonal)(state.metric, told, rates, fast)
-        return AdaptiveState(
-            state.x + step,
-            state.t + 1,
-            min(max(sigma, 5e-324), _LARGEST * self.sigma),
-            metric.astype(dtype),
-            path.astype(dtype),
-            fast.astype(dtype),
-            _towards(state.moved, moved, 2.0 / (n + 7)).astype(dtype),
-        )
+    def _tell(self, state: Any, told: Told) -> PortfolioState:
+        return portfolio.learn(state, told, self._settings(state.x))
 
     def _stop(self, state: Any) -> str | None:
-        if state.sigma >= _LARGEST * self.sigma:
-            return "diverged"
-        limit = self.tol * self.sigma
-        if state.sigma > limit:
-            return None  # most often: the largest of the scales is about 1
-        squares = np.square(state.metric).reshape(state.x.size, -1).sum(axis=1)
-        return "tol" if state.sigma * math.sqrt(float(squares.max())) <= limit else None
+        return state.reason  # type: ignore[no-any-return]
 
-
-def _learnt(state: AdaptiveState) -> tuple[Any, ...]:
-    return state.sigma, state.metric, state.path, state.fast, state.moved
-
-
-def _towards(path: Array, step: Array, rate: float) -> Array:
-    """A path whose variance stays that of its steps."""
-    return (1.0 - rate) * path + math.sqrt(rate * (2.0 - rate)) * step
-
-
-def _mean_length(n: int) -> float:
-    """``E |N(0, I)|``, to the third order."""
-    return math.sqrt(n) * (1.0 - 1.0 / (4.0 * n) + 1.0 / (21.0 * n * n))
-
-
-def _row_share(n: int) -> float:
-    """How much of a step is along the row of a diagonal metric."""
-    return 1.0 / (6.0 * math.sqrt(n) + 10.0)
-
-
-class _Rates(NamedTuple):
-    """Weights of a generation, and the rates that follow from their number."""
-
-    odd: Array  # w+ - w- of each pair
-    even: Array  # (halves, n_pairs): of the squares, positive for the better half
-    size: float  # |odd|
-    slow: float
-    fast: float
-    damping: float
-    one: float  # of the path's square in C
-    many: float  # of the squares of all points
-
-
-def _rates(told: Told, full: bool) -> _Rates | None:
-    n, u = told.generation.center.size, told.utilities
-    better, worse = np.maximum(-u, 0.0), np.maximum(u, 0.0)
-    if not better.any():
-        return None
-    better /= better.sum()
-    mu = 1.0 / float(np.square(better).sum())
-    odd = better[0] - better[1]
-    size = math.sqrt(float(np.square(odd).sum()))
-    if size == 0.0:
-        return None
-    slow = (mu + 2.0) / (n + mu + 5.0)
-    damping = 0.7 * (1.0 + slow + 2.0 * max(0.0, math.sqrt((mu - 1.0) / (n + 1.0)) - 1.0))
-    faster, boost = (1.4, 2.0) if full else ((n + 2.0) / 6.0, 2.0 * (n + 2.0) / 3.0)
-    one = min(0.5, 2.0 * faster / ((n + 1.3) ** 2 + mu))
-    many = 2.0 * boost * (mu - 2.0 + 1.0 / mu) / ((n + 2.0) ** 2 + boost * mu)
-    many = max(0.0, min(1.0 - one, many))
-    worse /= worse.sum()
-    if full and many > 0.0:  # C stays positive definite
-        against = 1.0 / float(np.square(worse).sum())
-        worse *= min(
-            1.0 + one / many, 1.0 + 2.0 * against / (mu + 2.0), (1.0 - one - many) / (n * many)
+    def _settings(self, x: Array) -> Settings:
+        n = x.size
+        full = self.covariance == "full" or (self.covariance == "auto" and n <= _FEW)
+        scales = np.broadcast_to(np.asarray(self.sigma, x.dtype), x.shape)
+        x_tol = self.tol * float(scales.max()) if self.xatol is None else self.xatol
+        restarts: Any = self.restarts
+        if restarts == "auto":
+            restarts = 0 if self.max_evals is None and self.max_time is None else "bipop"
+        return Settings(
+            scales,
+            self.pairs(n),
+            full,
+            Tolerance(x_tol, self.fatol),
+            None if isinstance(restarts, str) else restarts,
+            restarts == "bipop",
         )
-    fast = (4.0 + mu / n) / (n + 4.0 + 2.0 * mu / n) if full else 4.0 / (n + 4.0)
-    return _Rates(odd, better - worse, size, slow, fast, damping, one, many)
+
+    @property
+    def runs_(self) -> tuple[Ended, ...]:
+        return self.state_.ended  # type: ignore[attr-defined, no-any-return]
 
 
-# -- the full metric -----------------------------------------------------------------------------
-
-
-def _mean_latent(state: AdaptiveState, told: Told, rates: _Rates, moved: Array) -> Array:
-    """The whitened step: what was drawn, recombined."""
-    total = np.zeros(moved.size)
-    for (start, stop), z in told.latents():
-        total += mix(rates.odd[None, start:stop], z)[0]
-    return total / rates.size
-
-
-def _full(metric: Array, told: Told, rates: _Rates, fast: Array) -> Array:
-    """``A exp(G / 2)`` to the second order, G what the squares have in excess of I."""
-    n = fast.size
-    excess = rates.one * (np.outer(fast, fast) - np.eye(n))
-    good, bad = np.maximum(rates.even, 0.0), np.maximum(-rates.even, 0.0)
-    lengths = np.concatenate([np.square(z, dtype=float).sum(axis=1) for _, z in told.latents()])
-    # A bad point counts by its direction: a long one would make C indefinite.
-    weights = good.sum(axis=0) - bad.sum(axis=0) * (n / lengths)
-    total = float(good.sum() - bad.sum())
-    excess += rates.many * (told.products(weights) - total * np.eye(n))
-    half = mix(metric, excess) / 2.0
-    return np.asarray(metric + half + mix(half, excess) / 4.0)
-
-
-# -- the diagonal metric -------------------------------------------------------------------------
-
-
-def _whitened(state: AdaptiveState, told: Told, rates: _Rates, moved: Array) -> Array:
-    """The step in coordinates in which the search distribution is round."""
-    share = _row_share(moved.size)
-    z = moved / (state.metric * math.sqrt(1.0 - share))
-    row = state.moved * math.sqrt(share / (1.0 - share)) / state.metric
-    square = float(np.square(row).sum())
-    if square > 0.0:
-        z -= row * (float((row * z).sum()) / square * (1.0 - 1.0 / math.sqrt(1.0 + square)))
-    return np.asarray(z)
-
-
-def _diagonal(metric: Array, told: Told, rates: _Rates, fast: Array) -> Array:
-    """``D exp(G / 2)``, G what the squares of each coordinate have in excess of 1."""
-    even = rates.even.sum(axis=0)
-    half = told.squares(even)  # in place from here on: there may be many coordinates
-    half -= even.sum()
-    half *= rates.many / 2.0
-    half += rates.one / 2.0 * (np.square(fast) - 1.0)
-    np.exp(np.clip(half, -0.5, 0.5, out=half), out=half)
-    return np.asarray(metric * half.astype(metric.dtype))
+def _check_scales(sigma: Any, n: int) -> None:
+    scales = np.asarray(sigma)
+    if scales.dtype.kind not in "fiu" or scales.shape not in ((), (n,)):
+        raise ValueError(f"sigma={sigma!r}: expected a positive number, or {n} of them")
+    if not (np.isfinite(scales).all() and (scales > 0).all()):
+        raise ValueError(f"sigma={sigma!r}: expected positive numbers")

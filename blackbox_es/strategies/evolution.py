@@ -1,0 +1,277 @@
+"""One run of an evolution strategy that finds its own scale and metric: pure functions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from blackbox_es._products import mix
+from blackbox_es._value import Count, Matrix, Positive, Vector, value
+from blackbox_es.generation import Pairs, Told
+from blackbox_es.samplers import Affine, Elongated, Sampler
+from blackbox_es.steps import Plan
+
+Array = npt.NDArray[Any]
+
+EPSILON = float(np.finfo(float).eps)
+_LARGEST = 1e60  # times sigma at the start: where nothing gets better any more, it would grow on
+
+
+@value
+class Evolution:
+    """A center, the scale, the metric, and three paths.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n,)
+    n_pairs : int
+        Of a generation.
+    sigma, start : float
+        The scale, and what it was at the start.
+    metric : ndarray of shape (n, n) or (n,)
+        A root A of the covariance matrix over sigma^2, or the diagonal D of one.
+    path : ndarray of shape (n,)
+        Of whitened steps, slow: is the scale too small or too large?
+    fast : ndarray of shape (n,)
+        The same, faster: which way does the search keep going?
+    moved : ndarray of shape (n,)
+        Of steps over sigma: the axis along which a diagonal metric is elongated.
+    level : float
+        The best value of a generation when that last changed by more than the tolerance.
+    n_level : int
+        Generations since then.
+    median : float
+        The lowest median of a generation.
+    n_median : int
+        Generations since then.
+    reason : str or None
+        Why the run has ended.
+    """
+
+    x: Vector
+    n_pairs: Pairs
+    sigma: Positive
+    start: Positive
+    metric: Matrix | Vector
+    path: Vector
+    fast: Vector
+    moved: Vector
+    level: float = math.inf
+    n_level: Count = 0
+    median: float = math.inf
+    n_median: Count = 0
+    reason: str | None = None
+
+
+class Tolerance(NamedTuple):
+    """When a run has converged.
+
+    Attributes
+    ----------
+    x : float
+        All standard deviations are below this.
+    f : float
+        The best values of many generations differ by at most this.
+    """
+
+    x: float
+    f: float
+
+
+def begin(x: Array, scales: Array, n_pairs: int, full: bool) -> Evolution:
+    """A run from x with these standard deviations."""
+    sigma = math.exp(float(np.log(scales.astype(float)).mean()))
+    relative = (scales / sigma).astype(x.dtype)
+    zero = np.zeros_like(x)
+    metric = np.diag(relative) if full else relative
+    return Evolution(x, n_pairs, sigma, sigma, metric, zero, zero, zero)
+
+
+def plan(run: Evolution) -> Plan:
+    """Where a run searches next."""
+    sampler: Sampler
+    if run.metric.ndim == 2:
+        sampler = Affine(run.metric * run.sigma)
+    else:
+        share = _row_share(run.x.size)
+        row = run.moved * (run.sigma * math.sqrt(share))
+        sampler = Elongated(run.metric * (run.sigma * math.sqrt(1.0 - share)), row[None])
+    return Plan(sampler, run.n_pairs)
+
+
+def learn(run: Evolution, told: Told, tolerance: Tolerance) -> Evolution:
+    """The run after a generation."""
+    full, dtype, n = run.metric.ndim == 2, run.x.dtype, run.x.size
+    run = _watched(run, told, tolerance)
+    rates = _rates(told, full)
+    if rates is None:  # no direction was better than its opposite
+        reason = None
+        if np.array_equal(told.generation.point(0), run.x):
+            reason = "tol" if run.path.any() else "sigma_underflow"
+        elif run.n_level >= _patience(run):
+            reason = "tol" if run.path.any() else "flat"
+        return replace(run, reason=reason)
+    step = told.combine(rates.odd)
+    moved = step / (run.sigma * rates.size)
+    z = (_mean_latent if full else _whitened)(run, told, rates, moved)
+    path = _towards(run.path, z, rates.slow)
+    length = math.sqrt(float(np.square(path).sum())) / _mean_length(n)
+    # A long path says that sigma is far too small: let it grow before C follows.
+    fast = _towards(run.fast, z if length < 1.4 + 2.0 / (n + 1) else 0.0 * z, rates.fast)
+    sigma = run.sigma * math.exp(min(1.0, rates.slow / rates.damping * (length - 1.0)))
+    metric = (_full if full else _diagonal)(run.metric, told, rates, fast)
+    after = Evolution(
+        run.x + step,
+        run.n_pairs,
+        min(max(sigma, 5e-324), _LARGEST * run.start),
+        run.start,
+        metric.astype(dtype),
+        path.astype(dtype),
+        fast.astype(dtype),
+        _towards(run.moved, moved, 2.0 / (n + 7)).astype(dtype),
+        run.level,
+        run.n_level,
+        run.median,
+        run.n_median,
+    )
+    reason = _reason(after, tolerance)
+    return after if reason is None else replace(after, reason=reason)
+
+
+def _watched(run: Evolution, told: Told, tolerance: Tolerance) -> Evolution:
+    """The run with what its values have come to."""
+    values = np.sort(told.values, axis=None)
+    best, median = float(values[0]), float(values[values.size // 2])
+    same = abs(best - run.level) <= tolerance.f + 4.0 * EPSILON * abs(best)
+    level, n_level = (run.level, run.n_level + 1) if same else (best, 0)
+    low, n_low = (median, 0) if median < run.median else (run.median, run.n_median + 1)
+    return replace(run, level=level, n_level=n_level, median=low, n_median=n_low)
+
+
+def _reason(run: Evolution, tolerance: Tolerance) -> str | None:
+    """Why the run ends here, if it does."""
+    if run.sigma >= _LARGEST * run.start or not np.isfinite(run.metric).all():
+        return "diverged"
+    if run.n_level >= _patience(run):
+        return "tol"
+    if run.n_median >= 100 + 50 * run.x.size**1.5 / run.n_pairs:
+        return "stalled"
+    if run.sigma > tolerance.x:  # most often: the largest of the scales is about 1
+        return None
+    squares = np.square(run.metric).reshape(run.x.size, -1).sum(axis=1)
+    return "tol" if run.sigma * math.sqrt(float(squares.max())) <= tolerance.x else None
+
+
+def _patience(run: Evolution) -> int:
+    """Generations without a change of the best value after which there is none to be expected."""
+    return 10 + 15 * run.x.size // run.n_pairs
+
+
+def _towards(path: Array, step: Array, rate: float) -> Array:
+    """A path whose variance stays that of its steps."""
+    return (1.0 - rate) * path + math.sqrt(rate * (2.0 - rate)) * step
+
+
+def _mean_length(n: int) -> float:
+    """``E |N(0, I)|``, to the third order."""
+    return math.sqrt(n) * (1.0 - 1.0 / (4.0 * n) + 1.0 / (21.0 * n * n))
+
+
+def _row_share(n: int) -> float:
+    """How much of a step is along the row of a diagonal metric."""
+    return 1.0 / (6.0 * math.sqrt(n) + 10.0)
+
+
+class _Rates(NamedTuple):
+    """Weights of a generation, and the rates that follow from their number."""
+
+    odd: Array  # w+ - w- of each pair
+    even: Array  # (halves, n_pairs): of the squares, positive for the better half
+    size: float  # |odd|
+    slow: float
+    fast: float
+    damping: float
+    one: float  # of the path's square in C
+    many: float  # of the squares of all points
+
+
+def _rates(told: Told, full: bool) -> _Rates | None:
+    n, u = told.generation.center.size, told.utilities
+    better, worse = np.maximum(-u, 0.0), np.maximum(u, 0.0)
+    if not better.any():
+        return None
+    better /= better.sum()
+    mu = 1.0 / float(np.square(better).sum())
+    odd = better[0] - better[1]
+    size = math.sqrt(float(np.square(odd).sum()))
+    if size == 0.0:
+        return None
+    slow = (mu + 2.0) / (n + mu + 5.0)
+    damping = 0.7 * (1.0 + slow + 2.0 * max(0.0, math.sqrt((mu - 1.0) / (n + 1.0)) - 1.0))
+    faster, boost = (1.4, 2.0) if full else ((n + 2.0) / 6.0, 2.0 * (n + 2.0) / 3.0)
+    one = min(0.5, 2.0 * faster / ((n + 1.3) ** 2 + mu))
+    many = 2.0 * boost * (mu - 2.0 + 1.0 / mu) / ((n + 2.0) ** 2 + boost * mu)
+    many = max(0.0, min(1.0 - one, many))
+    if worse.any():  # else values are equal, all but some
+        worse /= worse.sum()
+    if full and many > 0.0 and worse.any():  # C stays positive definite
+        against = 1.0 / float(np.square(worse).sum())
+        worse *= min(
+            1.0 + one / many, 1.0 + 2.0 * against / (mu + 2.0), (1.0 - one - many) / (n * many)
+        )
+    fast = (4.0 + mu / n) / (n + 4.0 + 2.0 * mu / n) if full else 4.0 / (n + 4.0)
+    return _Rates(odd, better - worse, size, slow, fast, damping, one, many)
+
+
+# -- the full metric -----------------------------------------------------------------------------
+
+
+def _mean_latent(run: Evolution, told: Told, rates: _Rates, moved: Array) -> Array:
+    """The whitened step: what was drawn, recombined."""
+    total = np.zeros(moved.size)
+    for (start, stop), z in told.latents():
+        total += mix(rates.odd[None, start:stop], z)[0]
+    return total / rates.size
+
+
+def _full(metric: Array, told: Told, rates: _Rates, fast: Array) -> Array:
+    """``A exp(G / 2)`` to the second order, G what the squares have in excess of I."""
+    n = fast.size
+    excess = rates.one * (np.outer(fast, fast) - np.eye(n))
+    good, bad = np.maximum(rates.even, 0.0), np.maximum(-rates.even, 0.0)
+    lengths = np.concatenate([np.square(z, dtype=float).sum(axis=1) for _, z in told.latents()])
+    # A bad point counts by its direction: a long one would make C indefinite.
+    weights = good.sum(axis=0) - bad.sum(axis=0) * (n / lengths)
+    total = float(good.sum() - bad.sum())
+    excess += rates.many * (told.products(weights) - total * np.eye(n))
+    half = mix(metric, excess) / 2.0
+    return np.asarray(metric + half + mix(half, excess) / 4.0)
+
+
+# -- the diagonal metric -------------------------------------------------------------------------
+
+
+def _whitened(run: Evolution, told: Told, rates: _Rates, moved: Array) -> Array:
+    """The step in coordinates in which the search distribution is round."""
+    share = _row_share(moved.size)
+    z = moved / (run.metric * math.sqrt(1.0 - share))
+    row = run.moved * math.sqrt(share / (1.0 - share)) / run.metric
+    square = float(np.square(row).sum())
+    if square > 0.0:
+        z -= row * (float((row * z).sum()) / square * (1.0 - 1.0 / math.sqrt(1.0 + square)))
+    return np.asarray(z)
+
+
+def _diagonal(metric: Array, told: Told, rates: _Rates, fast: Array) -> Array:
+    """``D exp(G / 2)``, G what the squares of each coordinate have in excess of 1."""
+    even = rates.even.sum(axis=0)
+    half = told.squares(even)  # in place from here on: there may be many coordinates
+    half -= even.sum()
+    half *= rates.many / 2.0
+    half += rates.one / 2.0 * (np.square(fast) - 1.0)
+    np.exp(np.clip(half, -0.5, 0.5, out=half), out=half)
+    return np.asarray(metric * half.astype(metric.dtype))

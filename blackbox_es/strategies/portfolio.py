@@ -1,0 +1,285 @@
+"""Two runs that take turns, an evolution and a descent, and begin anew: pure functions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from blackbox_es import noise
+from blackbox_es._value import Count, Vector, value
+from blackbox_es.generation import Told
+from blackbox_es.noise import RESTARTS, Key
+from blackbox_es.samplers import Ray
+from blackbox_es.steps import Plan, State
+from blackbox_es.strategies import descent, evolution
+from blackbox_es.strategies.descent import Descent
+from blackbox_es.strategies.evolution import Evolution, Tolerance
+
+Array = npt.NDArray[Any]
+
+_LEADING = 0.9  # share of the evaluations for a descent that is ahead of all else
+_SPREAD = 2.0  # of the points where runs begin anew, times sigma
+
+
+class Settings(NamedTuple):
+    """What runs begin with.
+
+    Attributes
+    ----------
+    scales : ndarray of shape (n,)
+        Standard deviations at the start.
+    n_pairs : int
+    full : bool
+        Whether the metric is a full matrix.
+    tolerance : Tolerance
+    n_restarts : int or None
+        Of evolutions; None is any number.
+    small : bool
+        Whether some of them have small populations and scales.
+    """
+
+    scales: Array
+    n_pairs: int
+    full: bool
+    tolerance: Tolerance
+    n_restarts: int | None
+    small: bool
+
+
+@value
+class Ended:
+    """A run that has ended: of what kind, why, after how many evaluations, at what value."""
+
+    kind: str
+    reason: str
+    n_evaluations: Count
+    fun: float
+
+
+@value
+class Effort:
+    """Evaluations, and what they have led to.
+
+    Parameters
+    ----------
+    total, run : int
+        Of all runs of a kind, and of the one of now.
+    best : float
+        The best value seen by evolutions, and that which ended descents have reached.
+    """
+
+    total: Count = 0
+    run: Count = 0
+    best: float = math.inf
+
+
+@value
+class PortfolioState(State):
+    """The best center, the two runs, and what decides between them.
+
+    Parameters
+    ----------
+    evolution : Evolution
+    descent : Descent or None
+    turn : {"evolution", "descent", "evolution ended", "descent ended"}
+        Which of them is evaluated next; where one has ended, its center is evaluated once more.
+    origin : ndarray of shape (n,)
+        Where the search began.
+    kept, kept_fun : ndarray of shape (n,), float
+        The best center of descents and of evolutions that have ended, and its value; x is this or
+        the center of the evolution, if the median of its last generation is lower.
+    evolved, descended : Effort
+    noisy : bool
+        Whether one point has had two values.
+    n_fruitless : int
+        Descents in a row that have ended above what was known.
+    n_doubled : int
+        How often the population has been doubled.
+    large, small : int
+        Evaluations of evolutions that began anew with such populations, and with small ones.
+    is_small : bool
+        Whether the evolution of now has a small one.
+    ended : tuple of Ended
+    reason : str or None
+        Why the search has ended.
+    """
+
+    evolution: Evolution
+    descent: Descent | None
+    turn: str
+    origin: Vector
+    kept: Vector
+    kept_fun: float = math.inf
+    evolved: Effort = Effort()
+    descended: Effort = Effort()
+    noisy: bool = False
+    n_fruitless: Count = 0
+    n_doubled: Count = 0
+    large: Count = 0
+    small: Count = 0
+    is_small: bool = False
+    ended: tuple[Ended, ...] = ()
+    reason: str | None = None
+
+
+def begin(x: Array, settings: Settings, slopes: bool) -> PortfolioState:
+    """Both runs at x."""
+    run = evolution.begin(x, settings.scales, settings.n_pairs, settings.full)
+    other = descent.begin(x, _first_step(settings)) if slopes else None
+    return PortfolioState(x, 0, run, other, "descent" if slopes else "evolution", x, x)
+
+
+def center(state: PortfolioState) -> Array:
+    """Where the next generation is centred."""
+    run: Any = state.descent if state.turn.startswith("descent") else state.evolution
+    return run.x  # type: ignore[no-any-return]
+
+
+def plan(state: PortfolioState) -> Plan:
+    """The points whose values are needed next."""
+    if state.turn == "evolution":
+        return evolution.plan(state.evolution)
+    if state.turn == "descent":
+        return descent.plan(state.descent)  # type: ignore[arg-type]
+    x = state.x
+    return Plan(Ray(np.ones_like(x), np.zeros(1, x.dtype)), 1, mirrored=False)
+
+
+def n_points(state: PortfolioState) -> int:
+    """How many they are."""
+    if state.turn == "evolution":
+        return 2 * state.evolution.n_pairs
+    return descent.n_points(state.descent) if state.turn == "descent" else 1  # type: ignore[arg-type]
+
+
+def learn(state: PortfolioState, told: Told, settings: Settings) -> PortfolioState:
+    """The state after their values."""
+    state = replace(state, t=state.t + 1)
+    match state.turn:
+        case "evolution":
+            return _evolved(state, told, settings)
+        case "descent":
+            return _descended(state, told)
+        case "evolution ended":
+            return _evolution_ended(state, told, settings)
+        case _:
+            return _descent_ended(state, told, settings)
+
+
+def _next(state: PortfolioState) -> PortfolioState:
+    """The state with what is evaluated next, or with the reason to end."""
+    if state.evolution.reason is None:
+        return replace(state, turn="descent" if _is_due(state) else "evolution")
+    if state.descent is not None:
+        return replace(state, turn="descent")
+    return replace(state, reason=state.evolution.reason)
+
+
+def _is_due(state: PortfolioState) -> bool:
+    """Whether there is a descent that has had less than its share of the evaluations."""
+    run, mine, others = state.descent, state.descended, state.evolved
+    if run is None:
+        return False
+    level = mine.best if run.f is None else run.f
+    leads = level <= mine.best and level <= others.best
+    share = _LEADING if leads else 0.5 / (1.0 + state.n_fruitless)
+    return mine.total <= share * (mine.total + others.total)
+
+
+def _with_kept(state: PortfolioState, x: Array, fun: float) -> PortfolioState:
+    return replace(state, x=x, kept=x, kept_fun=fun) if fun < state.kept_fun else state
+
+
+def _used(effort: Effort, told: Told, best: float = math.inf) -> Effort:
+    n = told.values.size
+    return Effort(effort.total + n, effort.run + n, min(effort.best, best))
+
+
+# -- evolutions ----------------------------------------------------------------------------------
+
+
+def _evolved(state: PortfolioState, told: Told, settings: Settings) -> PortfolioState:
+    """After a generation of the evolution."""
+    run = evolution.learn(state.evolution, told, settings.tolerance)
+    middle = np.sort(told.values, axis=None)[told.values.size // 2]  # some may be infinite
+    better = bool(middle < state.kept_fun)
+    effort = _used(state.evolved, told, float(np.fmin.reduce(told.values.ravel())))
+    state = replace(state, x=run.x if better else state.kept, evolution=run, evolved=effort)
+    return _next(state) if run.reason is None else replace(state, turn="evolution ended")
+
+
+def _evolution_ended(state: PortfolioState, told: Told, settings: Settings) -> PortfolioState:
+    """After the value of the point that an evolution has ended at: another, if there is to be."""
+    run, fun, effort = state.evolution, float(told.values[0, 0]), _used(state.evolved, told)
+    ended = Ended("evolution", run.reason or "", effort.run, fun)
+    state = _with_kept(replace(state, x=state.kept, ended=(*state.ended, ended)), run.x, fun)
+    state = replace(state, evolved=replace(effort, run=0))
+    n_ended = sum(one.kind == "evolution" for one in state.ended)
+    if n_ended > 1 and state.is_small:
+        state = replace(state, small=state.small + effort.run)
+    elif n_ended > 1:
+        state = replace(state, large=state.large + effort.run)
+    if settings.n_restarts is not None and n_ended > settings.n_restarts:
+        return _next(state)
+    return _next(_begun_anew(state, told.generation.key, settings))
+
+
+def _begun_anew(state: PortfolioState, key: Key, settings: Settings) -> PortfolioState:
+    """With another evolution: a larger one, or a small one if these have had fewer evaluations."""
+    is_small = settings.small and state.n_doubled > 0 and state.small < state.large
+    n_doubled = state.n_doubled + (not is_small)
+    n_pairs, scales = settings.n_pairs * 2**n_doubled, settings.scales
+    if is_small:
+        a, b = (noise.integer(key, row, RESTARTS) / 2.0**32 for row in (1, 2))
+        n_pairs = max(3, int(settings.n_pairs * (2.0**n_doubled / 2.0) ** (a * a)))
+        scales = scales * 10.0 ** (-2.0 * b)
+    x = _elsewhere(state, key, settings)
+    run = evolution.begin(x, scales, n_pairs, settings.full)
+    return replace(state, evolution=run, n_doubled=n_doubled, is_small=is_small)
+
+
+def _elsewhere(state: PortfolioState, key: Key, settings: Settings) -> Array:
+    z = noise.normals(key, (0, 1), (0, state.x.size), stream=RESTARTS)[0]
+    return np.asarray(state.origin + _SPREAD * settings.scales * z, state.x.dtype)
+
+
+# -- descents ------------------------------------------------------------------------------------
+
+
+def _first_step(settings: Settings) -> float:
+    return float(settings.scales.max()) / 2.0
+
+
+def _descended(state: PortfolioState, told: Told) -> PortfolioState:
+    """After values for the descent."""
+    run = descent.learn(state.descent, told)  # type: ignore[arg-type]
+    state = replace(state, descent=run, descended=_used(state.descended, told))
+    if run.f is not None:
+        state = _with_kept(state, run.x, run.f)
+    return _next(state) if run.reason is None else replace(state, turn="descent ended")
+
+
+def _descent_ended(state: PortfolioState, told: Told, settings: Settings) -> PortfolioState:
+    """After one more value of the point that a descent has ended at."""
+    run: Any = state.descent
+    fun = float(told.values[0, 0])
+    effort = _used(state.descended, told, fun)
+    ended = Ended("descent", run.reason, effort.run, fun)
+    known = min(state.evolved.best, *(one.fun for one in state.ended), math.inf)
+    state = replace(
+        state,
+        kept_fun=fun if state.kept is run.x else state.kept_fun,
+        descended=replace(effort, run=0),
+        noisy=state.noisy or fun != run.f,
+        n_fruitless=0 if fun < known else state.n_fruitless + 1,
+        ended=(*state.ended, ended),
+        descent=None,
+    )
+    if settings.n_restarts == 0 or state.noisy or state.evolution.reason is not None:
+        return _next(state)
+    x = _elsewhere(state, told.generation.key, settings)
+    return _next(replace(state, descent=descent.begin(x, _first_step(settings))))
