@@ -191,8 +191,8 @@ def _begun_at(x0: Any, bounds: Any) -> tuple[Array, Box | None]:
     if x0 is None:
         into = box.resolve(bounds)
         if into is None:
-            raise ValueError("x0=None is the middle of the bounds, but there are none: give x0")
-        return freeze(into.unfold(into.middle())), into
+            raise TypeError("x0 is None, the middle of the bounds, but there are none: give x0")
+        return freeze(into.start(into.middle())), into
     x = as_center(x0)
     into = box.resolve(bounds, x.size)
-    return x if into is None else freeze(into.unfold(x)), into
+    return x if into is None else freeze(into.start(x)), into

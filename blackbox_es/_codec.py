@@ -58,7 +58,6 @@ def save(es: Any, path: str | os.PathLike[str], search: Search) -> None:
         "seed": search.seed,
         "elapsed": time.perf_counter() - search.begun,
         "stop_reason": search.stop_reason,
-        "box": encode(search.box, arrays),
         "state": encode(search.state, arrays),
         "record": encode({**parts(record), "rows": history}, arrays),
         "pending": pending and encode(
@@ -112,9 +111,9 @@ def _search(es: Any, meta: dict[str, Any], arrays: dict[str, Array]) -> Search:
     if reason is not None and reason not in STOP_REASONS:
         raise ValueError(f"stop reason {reason!r:.99} is invalid")
     state = decode(meta["state"], arrays)
-    x, box = as_center(state.x), decode(meta["box"], arrays)
+    x, box = as_center(state.x), es.bounds
     if box is not None and not (isinstance(box, Box) and box.n_free == x.size):
-        raise ValueError("the box is not that of the state")
+        raise ValueError(f"the bounds are not those of the state: {box!r:.99}")
     es.check_parameters(x.size)
     kind = type(es._init(x))
     record = _record(decode(meta["record"], arrays), x, box)
@@ -178,7 +177,7 @@ def _check_generation(generation: Any, x: Array, box: Box | None) -> None:
     if generation.sampler.n != x.size or not 0.0 < generation.sampler.sigma < math.inf:
         raise ValueError(f"a sampler does not fit: {generation.sampler!r:.99}")
     if generation.box != box:
-        raise ValueError("a generation has another box than the search")
+        raise ValueError("a generation has other bounds than the search")
 
 
 def _try(es: Any, state: State, pending: Pending | None) -> None:

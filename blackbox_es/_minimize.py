@@ -242,7 +242,7 @@ def _parameters(
         if parameter in named:
             raise ValueError(f"options: {named[parameter]} and {name} are one: give one of them")
         named[parameter] = name
-        params[parameter] = int(value) if name == "disp" else value
+        params[parameter] = int(value) if isinstance(value, bool) and name == "disp" else value
     if "max_iter" not in params and {"max_evals", "max_time"} & params.keys():
         params["max_iter"] = _NO_LIMIT
     return params

@@ -13,6 +13,7 @@ from blackbox_es._value import freeze, value
 Array = npt.NDArray[Any]
 
 _ZONE = 0.1  # of the width
+_LEAST_SLOPE = 1e-3  # at the start
 
 
 @value
@@ -82,7 +83,7 @@ class Box:
         return self._law[0].size  # type: ignore[no-any-return]
 
     def fold(self, z: Array) -> Array:
-        """The points of the box that belong to points of the search, of the same dtype.
+        """The points of the box that belong to points of the search.
 
         Parameters
         ----------
@@ -90,15 +91,15 @@ class Box:
 
         Returns
         -------
-        ndarray of shape (..., n)
-            Inside, whatever ``z`` is, and after rounding to its dtype, too. A fixed coordinate is
-            rounded to the nearest number.
+        ndarray of shape (..., n), dtype of z
+            Inside after rounding, too; a fixed coordinate is the nearest number.
         """
         x, where = z.copy(), self._curved(z)
         if where[-1].size:
             low, high = self._inside(z.dtype)
             folded, _ = self._folded(z[where], where[-1])
-            x[where] = np.clip(folded, low[where[-1]], high[where[-1]])
+            with np.errstate(over="ignore"):
+                x[where] = folded.clip(low[where[-1]], high[where[-1]])
         if self.n_free == self.n:
             return x
         whole = np.empty((*z.shape[:-1], self.n), z.dtype)
@@ -107,17 +108,11 @@ class Box:
         return whole
 
     def unfold(self, x: Array) -> Array:
-        """The point of the search that is folded to ``x``: ``fold(unfold(x)) = x``, to rounding.
-
-        Of all there are it is the one nearest to the inside.
+        """The point of the search, between the mirrors, that is folded to ``x``, to rounding.
 
         Parameters
         ----------
         x : ndarray of shape (n,), float32 or float64
-
-        Returns
-        -------
-        ndarray of shape (n_free,)
 
         Raises
         ------
@@ -127,40 +122,41 @@ class Box:
         if x.shape != self.low.shape:
             raise ValueError(f"bounds are for {self.n} coordinates, but x0 has {x.size}")
         with np.errstate(over="ignore"):  # as rounded as x is
-            wrong = np.flatnonzero((x < self.low.astype(x.dtype)) | (x > self.high.astype(x.dtype)))
-        if wrong.size:
-            i = wrong[0]
-            raise ValueError(
-                f"x0[{i}] is {x[i]}, outside its bounds {self.low[i]} and {self.high[i]}: start "
-                "inside"
-            )
-        low, high = self._inside(x.dtype)
-        wrong = np.flatnonzero(low > high)
-        if wrong.size:
-            i = np.flatnonzero(self._free)[wrong[0]]
-            raise ValueError(
-                f"there is no {x.dtype} between the bounds {self.low[i]} and {self.high[i]} of "
-                f"x0[{i}]: fix it, or take float64"
-            )
+            inside = (self.low.astype(x.dtype) <= x) & (x <= self.high.astype(x.dtype))
+        if not inside.all():
+            i = np.argmin(inside)
+            where = f"its bounds {self.low[i]} and {self.high[i]}"
+            raise ValueError(f"x0[{i}] is {x[i]}, outside {where}: start inside")
+        least, most = self._inside(x.dtype)
+        if (least > most).any():
+            i = np.flatnonzero(self._free)[np.argmax(least > most)]
+            raise ValueError(f"bounds of coordinate {i} have no {x.dtype} between them: fix it")
         low, high, a = self._law
         z = x[self._free].astype(np.float64)
         with np.errstate(invalid="ignore"):  # where there is no bound
             above, below = np.maximum(z - low, 0.0), np.maximum(high - z, 0.0)
             z = np.where(above < a, low - a + np.sqrt(4.0 * a * above), z)
             z = np.where(below < a, high + a - np.sqrt(4.0 * a * below), z)
-        return z.astype(x.dtype)
+        return np.asarray(z, x.dtype)
+
+    def start(self, x: Array) -> Array:
+        """Where a search from ``x`` begins: ``unfold(x)``, but at least ``a / 10^6`` inside.
+
+        On a mirror the points of a pair would be the same and tell nothing; there the slope is
+        1/1000.
+        """
+        z, (low, high, a) = self.unfold(x), self._law
+        least = a - 2.0 * a * _LEAST_SLOPE
+        return np.asarray(z.clip(low - least, high + least), x.dtype)
 
     def pull_back(self, z: Array, gradient: Any) -> Array:
-        """The gradient of ``f(fold(z))`` where that of f at ``fold(z)`` is given: the chain rule.
+        """The gradient of ``f(fold(z))`` from that of f at ``fold(z)``, by the chain rule.
 
         Parameters
         ----------
         z : ndarray of shape (n_free,)
         gradient : array-like of shape (n,) or (n, k)
-
-        Returns
-        -------
-        ndarray of shape (n_free,) or (n_free, k)
+            What is returned has n_free rows.
 
         Raises
         ------
@@ -188,9 +184,9 @@ class Box:
         ValueError
             If a coordinate has no two bounds.
         """
-        wrong = np.flatnonzero(~(np.isfinite(self.low) & np.isfinite(self.high)))
-        if wrong.size:
-            i = wrong[0]
+        finite = np.isfinite(self.low) & np.isfinite(self.high)
+        if not finite.all():
+            i = np.argmin(finite)
             raise ValueError(
                 f"x0=None is the middle of the bounds, but those of coordinate {i} are "
                 f"{self.low[i]} and {self.high[i]}: give x0"
@@ -263,7 +259,7 @@ def resolve(bounds: Any, n: int | None = None) -> Box | None:
         high = [np.inf if bound is None else bound for _, bound in pairs]
     elif n is not None and np.size(low) == np.size(high) == 1:
         low, high = np.full(n, np.squeeze(low)), np.full(n, np.squeeze(high))
-    return Box(low, high)
+    return Box(np.asarray(low), np.asarray(high))
 
 
 def _as_bounds(low: Any, high: Any) -> tuple[Array, Array]:
@@ -276,9 +272,9 @@ def _as_bounds(low: Any, high: Any) -> tuple[Array, Array]:
         raise ValueError(f"bounds have shapes {shapes[0]} and {shapes[1]}: expected one dimension")
     both = np.broadcast_arrays(np.asarray(low, np.float64), np.asarray(high, np.float64))
     low, high = (np.array(bound) for bound in both)
-    wrong = np.flatnonzero(~((low <= high) & (low < np.inf) & (high > -np.inf)))
-    if wrong.size:
-        i = wrong[0]
+    right = (low <= high) & (low < np.inf) & (high > -np.inf)
+    if not right.all():
+        i = np.argmin(right)
         raise ValueError(
             f"bounds of coordinate {i} are {low[i]} and {high[i]}: expected low <= high, and "
             "infinity only for no bound"
@@ -292,9 +288,9 @@ def _zones(low: Array, high: Array) -> Array:
     with np.errstate(over="ignore"):
         width = np.where(np.isfinite(low) & np.isfinite(high), high - low, 1.0 + one)
         width[np.isinf(one)] = 1.0  # no bound, and no zone
-        wrong = np.flatnonzero((low < high) & ~((width * _ZONE > 0.0) & np.isfinite(3.0 * width)))
-    if wrong.size:
-        i = wrong[0]
+        right = (low >= high) | ((width * _ZONE > 0.0) & np.isfinite(3.0 * width))
+    if not right.all():
+        i = np.argmin(right)
         raise ValueError(
             f"bounds of coordinate {i} are {low[i]} and {high[i]}: their width is out of the range "
             "of floats"

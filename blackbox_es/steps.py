@@ -230,9 +230,7 @@ def ask(
     if into is not None and surrogate is not None:
         surrogate = into.pull_back(state.x, surrogate)
     state, plan = es._ask(state, surrogate)
-    generation = Generation(
-        state.x, plan.sampler, seed, state.t, plan.n_pairs, plan.mirrored, into
-    )
+    generation = Generation(state.x, plan.sampler, seed, state.t, plan.n_pairs, plan.mirrored, into)
     return state, generation
 
 
