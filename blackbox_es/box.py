@@ -11,6 +11,7 @@ import numpy.typing as npt
 from blackbox_es._value import freeze, value
 
 Array = npt.NDArray[Any]
+Law = tuple[Array, Array, Array]  # l, h and a of the free coordinates
 
 _ZONE = 0.1  # of the width
 _LEAST_SLOPE = 1e-3  # at the start
@@ -62,7 +63,7 @@ class Box:
     low: npt.NDArray[Any]
     high: npt.NDArray[Any]
     _free: Any = field(init=False, compare=False, repr=False)  # (n,), bool
-    _law: Any = field(init=False, compare=False, repr=False)  # l, h and a of free coordinates
+    _law: Any = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         low, high = _as_bounds(self.low, self.high)
@@ -94,10 +95,10 @@ class Box:
         ndarray of shape (..., n), dtype of z
             Inside after rounding, too; a fixed coordinate is the nearest number.
         """
-        x, where = z.copy(), self._curved(z)
+        x, where = z.copy(), _curved(self._law, z)
         if where[-1].size:
-            low, high = self._inside(z.dtype)
-            folded, _ = self._folded(z[where], where[-1])
+            low, high = _inside(self._law, z.dtype)
+            folded, _ = _folded(self._law, z[where], where[-1])
             with np.errstate(over="ignore"):
                 x[where] = folded.clip(low[where[-1]], high[where[-1]])
         if self.n_free == self.n:
@@ -127,7 +128,7 @@ class Box:
             i = np.argmin(inside)
             where = f"its bounds {self.low[i]} and {self.high[i]}"
             raise ValueError(f"x0[{i}] is {x[i]}, outside {where}: start inside")
-        least, most = self._inside(x.dtype)
+        least, most = _inside(self._law, x.dtype)
         if (least > most).any():
             i = np.flatnonzero(self._free)[np.argmax(least > most)]
             raise ValueError(f"bounds of coordinate {i} have no {x.dtype} between them: fix it")
@@ -167,12 +168,10 @@ class Box:
         if array.dtype.kind not in "fiub":
             raise TypeError(f"the surrogate gradient is of dtype {array.dtype}: expected real")
         if array.ndim not in (1, 2) or len(array) != self.n:
-            raise ValueError(
-                f"the surrogate gradient has shape {array.shape}: expected ({self.n},) or "
-                f"({self.n}, k)"
-            )
-        slope, (where,) = np.ones(z.size), self._curved(z)
-        _, slope[where] = self._folded(z[where], where)
+            known = f"({self.n},) or ({self.n}, k)"
+            raise ValueError(f"the surrogate gradient has shape {array.shape}: expected {known}")
+        slope, (where,) = np.ones(z.size), _curved(self._law, z)
+        _, slope[where] = _folded(self._law, z[where], where)
         with np.errstate(invalid="ignore"):  # infinity on a bound is NaN
             return np.asarray((array[self._free].T * slope).T)
 
@@ -192,41 +191,6 @@ class Box:
                 f"{self.low[i]} and {self.high[i]}: give x0"
             )
         return np.asarray(self.low + (self.high - self.low) / 2.0)
-
-    # -- one formula for the map and its slope ---------------------------------------------------
-
-    def _curved(self, z: Array) -> tuple[Any, ...]:
-        """The indices of what the fold changes."""
-        low, high, a = self._law
-        return np.nonzero(~((z >= low + a) & (z <= high - a)))
-
-    def _folded(self, z: Array, i: Array) -> tuple[Array, Array]:
-        """The image of some coordinates and the slope there, float64; i says which they are."""
-        low, high, a = (part[i] for part in self._law)
-        up = np.isfinite(low)  # else seen from above, with the coordinate turned round
-        base, sign = np.where(up, low, high), np.where(up, 1.0, -1.0)
-        with np.errstate(invalid="ignore", over="ignore"):
-            half = high - low + 2.0 * a
-            beyond = sign * (z.astype(np.float64) - base) + a  # from the mirror
-            t = np.fmod(np.abs(beyond), 2.0 * half)
-            t[~np.isfinite(t)] = 0.0  # a step out of the floats: anywhere inside will do
-            slope = np.where(t > half, -np.sign(beyond), np.sign(beyond))
-            t = np.where(t > half, 2.0 * half - t, t)
-            x = base + sign * np.where(t < 2.0 * a, t * t / (4.0 * a), t - a)
-            slope = np.where(t < 2.0 * a, slope * t / (2.0 * a), slope)
-            rest = half - t  # from the other mirror
-            x = np.where(rest < 2.0 * a, high - rest * rest / (4.0 * a), x)
-            return x, np.where(rest < 2.0 * a, slope * rest / (2.0 * a), slope)
-
-    def _inside(self, dtype: Any) -> tuple[Array, Array]:
-        """The least and the largest number of a dtype in each free interval."""
-        low, high, _ = self._law
-        with np.errstate(over="ignore"):
-            least, most = low.astype(dtype), high.astype(dtype)
-        return (
-            np.where(least < low, np.nextafter(least, np.inf, dtype=dtype), least),
-            np.where(most > high, np.nextafter(most, -np.inf, dtype=dtype), most),
-        )
 
 
 def resolve(bounds: Any, n: int | None = None) -> Box | None:
@@ -251,10 +215,8 @@ def resolve(bounds: Any, n: int | None = None) -> Box | None:
         try:
             pairs = [(low, high) for low, high in bounds]
         except (TypeError, ValueError):
-            raise TypeError(
-                f"bounds={bounds!r:.99}: expected pairs (low, high), scipy.optimize.Bounds, a Box "
-                "or None"
-            ) from None
+            known = "pairs (low, high), scipy.optimize.Bounds, a Box or None"
+            raise TypeError(f"bounds={bounds!r:.99}: expected {known}") from None
         low = [-np.inf if bound is None else bound for bound, _ in pairs]
         high = [np.inf if bound is None else bound for _, bound in pairs]
     elif n is not None and np.size(low) == np.size(high) == 1:
@@ -292,7 +254,45 @@ def _zones(low: Array, high: Array) -> Array:
     if not right.all():
         i = np.argmin(right)
         raise ValueError(
-            f"bounds of coordinate {i} are {low[i]} and {high[i]}: their width is out of the range "
-            "of floats"
+            f"bounds of coordinate {i} are {low[i]} and {high[i]}: no float is their width"
         )
     return np.asarray(_ZONE * width)
+
+
+# -- one formula for the map and its slope -------------------------------------------------------
+
+
+def _curved(law: Law, z: Array) -> tuple[Any, ...]:
+    """The indices of what the fold changes."""
+    low, high, a = law
+    return np.nonzero(~((z >= low + a) & (z <= high - a)))
+
+
+def _folded(law: Law, z: Array, i: Array) -> tuple[Array, Array]:
+    """The image of some coordinates and the slope there, float64; i says which they are."""
+    low, high, a = (part[i] for part in law)
+    up = np.isfinite(low)  # else seen from above, with the coordinate turned round
+    base, sign = np.where(up, low, high), np.where(up, 1.0, -1.0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        half = high - low + 2.0 * a
+        beyond = sign * (z.astype(np.float64) - base) + a  # from the mirror
+        t = np.fmod(np.abs(beyond), 2.0 * half)
+        t[~np.isfinite(t)] = 0.0  # a step out of the floats: anywhere inside will do
+        slope = np.where(t > half, -np.sign(beyond), np.sign(beyond))
+        t = np.where(t > half, 2.0 * half - t, t)
+        x = base + sign * np.where(t < 2.0 * a, t * t / (4.0 * a), t - a)
+        slope = np.where(t < 2.0 * a, slope * t / (2.0 * a), slope)
+        rest = half - t  # from the other mirror
+        x = np.where(rest < 2.0 * a, high - rest * rest / (4.0 * a), x)
+        return x, np.where(rest < 2.0 * a, slope * rest / (2.0 * a), slope)
+
+
+def _inside(law: Law, dtype: Any) -> tuple[Array, Array]:
+    """The least and the largest number of a dtype in each free interval."""
+    low, high, _ = law
+    with np.errstate(over="ignore"):
+        least, most = low.astype(dtype), high.astype(dtype)
+    return (
+        np.where(least < low, np.nextafter(least, np.inf, dtype=dtype), least),
+        np.where(most > high, np.nextafter(most, -np.inf, dtype=dtype), most),
+    )
