@@ -303,6 +303,8 @@ def test_bad_starts():
         make("vanilla-es").start(None)
     with pytest.raises(ValueError, match=r"coordinate 0 are 1\.0 and 0\.0"):
         make("vanilla-es", bounds=[(1, 0)]).start([0.5])
+    with pytest.raises(TypeError, match="bounds='x': expected pairs"):
+        make("vanilla-es", bounds="x").check_parameters(3)
 
 
 @every
@@ -339,8 +341,11 @@ def test_objectives_that_make_their_own_points_are_refused():
 
 
 @every
-def test_scales_of_one_search_are_not_mistaken_for_the_other(name):
-    """A flat search on a bound is flat: its sigma is well above the resolution of x."""
+def test_sigma_is_compared_with_the_search(name):
+    """Underflow is of what is added to the center; a flat objective is flat."""
+    es = make(name, bounds=BOUNDS, sigma=1e-30).start(X0)
+    es.tell(es.ask(guide(es)), np.zeros(6))
+    assert es.stop_reason_ == "sigma_underflow"
     es = make(name, bounds=[(0, 1)] * 3, max_iter=999).start([0.3, 0.4, 0.5])
     while not es.stop_reason_:
         X = es.ask(guide(es))

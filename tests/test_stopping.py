@@ -79,6 +79,9 @@ def test_f_target_goes_before_other_reasons_and_can_be_lowered(name):
     assert es.set_params(f_target=None, max_iter=1).stop_reason_ == "max_iter"
     assert bits(loop(es.set_params(max_iter=5)).state_) == bits(fit(make(name)).state_)
     assert fit(make(name, f_target=3.0), lambda x: 3.0).stop_reason_ == "f_target"
+    es = make(name, f_target=0.0).start(X0)
+    es.tell(es.ask(guide(es)), [-np.inf, 1.0, 2.0, 3.0, 4.0, 5.0])
+    assert es.stop_reason_ == "f_target"
     for bad in (np.nan, "x", [0.0], True):
         with pytest.raises(ValueError, match="f_target"):
             make(name, f_target=bad).start(X0)
