@@ -359,6 +359,10 @@ def test_sigma_is_compared_with_the_search(name):
         (lambda meta: meta["params"].update(bounds=[[0.0, 1.0]] * 3), "bounds are not those"),
         (lambda meta: meta["params"].update(bounds=None), "other bounds|has shape"),
         (lambda meta: meta["params"]["bounds"]["fields"].update(low={"array": "new"}), "bounds"),
+        (
+            lambda meta: meta["params"]["bounds"]["fields"].update(high={"array": "new"}),
+            "bounds are not those of the state",
+        ),
         (lambda meta: meta["pending"][0]["fields"].update(box=None), "other bounds"),
         (lambda meta: meta["pending"][0]["fields"].update(box=3), "box is 3"),
         (lambda meta: best(meta)["fields"].update(box=None), "other bounds"),
@@ -372,7 +376,7 @@ def test_forged_bounds(forge, said, tmp_path):
     es.save(tmp_path / "run.npz")
     meta, arrays = checkpoint.read(tmp_path / "run.npz")
     forge(meta)
-    checkpoint.write(tmp_path / "run.npz", meta, {**arrays, "new": np.array([9.0, -1.0, 0.0])})
+    checkpoint.write(tmp_path / "run.npz", meta, {**arrays, "new": np.array([9.0, 0.0, 3.0])})
     with pytest.raises(CheckpointError, match=said):
         type(es).load(tmp_path / "run.npz")
 

@@ -46,7 +46,9 @@ def points(b, data, dtype=np.float64, reach=1e7):
     """A point of the search: anywhere, or within some zones of a bound."""
     z = np.array(data.draw(st.lists(st.floats(-1, 1), min_size=b.n_free, max_size=b.n_free)))
     free = b.low < b.high
-    base = np.where(np.isfinite(b.low), b.low, np.where(np.isfinite(b.high), b.high, 0.0))[free]
+    sides = (b.low, b.high) if data.draw(st.booleans()) else (b.high, b.low)
+    base = np.where(np.isfinite(sides[0]), *sides)[free]
+    base = np.where(np.isfinite(base), base, 0.0)
     near = data.draw(st.booleans())
     return (base + z * (3.0 * zones(b) if near else reach)).astype(dtype)
 
