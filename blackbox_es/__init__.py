@@ -14,6 +14,7 @@ _PUBLIC = {
     "_config": ("config",),
     "_minimize": ("estimate_gradient", "minimize", "scipy_method"),
     "_value": ("value",),
+    "box": ("Box",),
     "checkpoint": ("CheckpointError",),
     "shaping": ("EvaluationError",),
     "neural": ("ESMLPClassifier", "ESMLPRegressor"),
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from blackbox_es._minimize import minimize as minimize
     from blackbox_es._minimize import scipy_method as scipy_method
     from blackbox_es._value import value as value
+    from blackbox_es.box import Box as Box
     from blackbox_es.checkpoint import CheckpointError as CheckpointError
     from blackbox_es.neural import ESMLPClassifier as ESMLPClassifier
     from blackbox_es.neural import ESMLPRegressor as ESMLPRegressor

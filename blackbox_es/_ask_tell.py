@@ -13,12 +13,14 @@ from typing import Any, Self
 
 import numpy.typing as npt
 
-from blackbox_es import steps
+from blackbox_es import box, steps
 from blackbox_es._config import config
 from blackbox_es._pending import Pending, Trial
 from blackbox_es._record import empty
-from blackbox_es._search import Results, Search, attached, begin, detached, finish, spent
+from blackbox_es._search import Results, Search, attached, begin, detached, finish, over
 from blackbox_es._validation import as_center, as_seed, as_values
+from blackbox_es._value import freeze
+from blackbox_es.box import Box
 from blackbox_es.steps import Configuration
 
 Array = npt.NDArray[Any]
@@ -28,23 +30,25 @@ Array = npt.NDArray[Any]
 class AskTell(Configuration, Results):
     """A strategy that is asked for points and told their values."""
 
-    def start(self, x0: npt.ArrayLike) -> Self:
+    def start(self, x0: npt.ArrayLike | None) -> Self:
         """Begin at ``x0``: check all parameters and reset all state.
 
         Parameters
         ----------
-        x0 : array-like of shape (n,)
-            Copied. float32 stays float32, anything else becomes float64.
+        x0 : array-like of shape (n,), or None
+            Copied. float32 stays float32, anything else becomes float64. None is the middle of the
+            bounds.
 
         Raises
         ------
         TypeError, ValueError
             For invalid parameters or an invalid ``x0``; nothing has changed then.
         """
-        state, record = steps.init(self, as_center(x0)), empty()
+        x, into = _begun_at(x0, self.bounds)
+        state, record = steps.init(self, x), empty()
         seed, begun = as_seed(self.random_state), time.perf_counter()
-        reason = spent(self, state, record, begun)
-        self._search = Search(seed, state, record, begun, self.given(), None, reason)
+        reason = over(self, state, record, begun)
+        self._search = Search(seed, state, record, begun, self.given(), into, None, reason)
         return self
 
     def ask(self, surrogate_grad: npt.ArrayLike | None = None) -> Array:
@@ -180,3 +184,15 @@ class AskTell(Configuration, Results):
             record = search.record._replace(warned=(*search.record.warned, message))
             self._search = search._replace(record=record)
             warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+def _begun_at(x0: Any, bounds: Any) -> tuple[Array, Box | None]:
+    """Where a search begins, in its own space, and what its points are folded into."""
+    if x0 is None:
+        into = box.resolve(bounds)
+        if into is None:
+            raise TypeError("x0 is None, the middle of the bounds, but there are none: give x0")
+        return freeze(into.start(into.middle())), into
+    x = as_center(x0)
+    into = box.resolve(bounds, x.size)
+    return x if into is None else freeze(into.start(x)), into

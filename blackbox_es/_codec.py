@@ -26,6 +26,7 @@ from blackbox_es._record import HISTORY, Record
 from blackbox_es._search import STOP_REASONS, Search
 from blackbox_es._validation import as_center, as_seed
 from blackbox_es._value import REGISTRY, check, freeze, is_value, name_of, parts, same
+from blackbox_es.box import Box
 from blackbox_es.checkpoint import CheckpointError
 from blackbox_es.generation import Generation
 from blackbox_es.samplers import PROBES
@@ -48,7 +49,7 @@ def save(es: Any, path: str | os.PathLike[str], search: Search) -> None:
     params: dict[str, Any] = {}
     for name, given in es.get_params(deep=False).items():
         with suppress(TypeError):  # a function of the user's: `load` asks for it
-            params[name] = encode(_named(given) if name == "shaping" else given, arrays)
+            params[name] = encode(_plain(name, given, search), arrays)
     record = search.record.compact()
     history = {name: record.rows[name] for name in HISTORY.names or ()}
     pending = search.pending
@@ -111,30 +112,31 @@ def _search(es: Any, meta: dict[str, Any], arrays: dict[str, Array]) -> Search:
     if reason is not None and reason not in STOP_REASONS:
         raise ValueError(f"stop reason {reason!r:.99} is invalid")
     state = decode(meta["state"], arrays)
-    x = as_center(state.x)
+    x, box = as_center(state.x), es.bounds
+    if box is not None and not (isinstance(box, Box) and box.n_free == x.size):
+        raise ValueError(f"the bounds are not those of the state: {box!r:.99}")
     es.check_parameters(x.size)
     kind = type(es._init(x))
-    record = _record(decode(meta["record"], arrays), x)
-    pending = None
+    record, pending = _record(decode(meta["record"], arrays), x, box), None
     if meta["pending"] is not None:
         generation, told_to, rows, values = decode(meta["pending"], arrays)
         check(told_to, x.size, x.dtype)
+        _check_generation(generation, x, box)
         told = _told(generation, told_to, rows, values, es._center(told_to))
         pending = Pending(generation, told_to, told, record.n_evaluations)
-        before = pending.before
-        if type(before) is not kind or pending.generation.seed != seed or before.t != state.t:
+        if type(told_to) is not kind or generation.seed != seed or told_to.t != state.t:
             raise ValueError("the pending generation is of another search")
-        es._check_state(before)
+        es._check_state(told_to)
     if type(state) is not kind or record.n_rows > state.t or state.x.dtype != x.dtype:
         raise ValueError(f"the state is a {type(state).__name__} at generation {state.t}")
     check(state, x.size, x.dtype)
     es._check_state(state)
     _try(es, state, pending)
     begun = time.perf_counter() - elapsed
-    return Search(seed, freeze(state), record, begun, es.given(), pending, reason)
+    return Search(seed, freeze(state), record, begun, es.given(), box, pending, reason)
 
 
-def _record(stored: dict[str, Any], x: Array) -> Record:
+def _record(stored: dict[str, Any], x: Array, box: Box | None) -> Record:
     columns = stored.pop("rows")
     rows = np.empty(len(columns["mean"]), HISTORY)
     for name in HISTORY.names or ():
@@ -148,7 +150,7 @@ def _record(stored: dict[str, Any], x: Array) -> Record:
         raise ValueError(f"{record.n_rows} generations are counted, {len(rows)} recorded")
     if record.best is not None:
         generation, row = record.best
-        _check_generation(generation, x)
+        _check_generation(generation, x, box)
         if row >= generation.n_points:
             raise ValueError(f"the best point is row {row} of its generation")
         generation.point(row)
@@ -157,7 +159,6 @@ def _record(stored: dict[str, Any], x: Array) -> Record:
 
 def _told(generation: Any, before: Any, rows: Array, values: Array, x: Array) -> dict[int, float]:
     """What a pending generation around x has been told."""
-    _check_generation(generation, x)
     if generation.index != before.t or not same(generation.center, x):
         raise ValueError("the pending generation is not that of the state")
     if rows.dtype != np.int64 or values.dtype != np.float64 or rows.shape != values.shape:
@@ -170,12 +171,14 @@ def _told(generation: Any, before: Any, rows: Array, values: Array, x: Array) ->
     return told
 
 
-def _check_generation(generation: Any, x: Array) -> None:
+def _check_generation(generation: Any, x: Array, box: Box | None) -> None:
     if not isinstance(generation, Generation):
         raise ValueError(f"a generation is a {type(generation).__name__}")
     check(generation, x.size, x.dtype)
     if generation.sampler.n != x.size or not 0.0 <= generation.sampler.sigma < math.inf:
         raise ValueError(f"a sampler does not fit: {generation.sampler!r:.99}")
+    if generation.box != box:
+        raise ValueError("a generation has other bounds than the search")
 
 
 def _try(es: Any, state: State, pending: Pending | None) -> None:
@@ -197,9 +200,13 @@ def _try(es: Any, state: State, pending: Pending | None) -> None:
 # -- values --------------------------------------------------------------------------------------
 
 
-def _named(shape: Any) -> Any:
-    """The name of a shaping of the package, which means the same."""
-    return next((name for name, function in SHAPINGS.items() if shape is function), shape)
+def _plain(name: str, given: Any, search: Search) -> Any:
+    """What means the same as a parameter, and can be stored."""
+    if name == "bounds":
+        return search.box
+    if name == "shaping":  # one of the package by its name
+        return next((name for name, function in SHAPINGS.items() if given is function), given)
+    return given
 
 
 class _Arrays:

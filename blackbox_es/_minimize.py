@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,14 +18,23 @@ from blackbox_es.strategy import EvolutionStrategy
 
 Array = npt.NDArray[Any]
 
+# What SciPy's methods call their options, and what a strategy calls them.
+_SCIPY = {
+    "maxiter": "max_iter", "maxfev": "max_evals", "maxfun": "max_evals", "disp": "verbose",
+    "seed": "random_state", "rng": "random_state",
+}  # fmt: skip
+_NO_LIMIT = 2**32 - 1  # generations
+
 
 def minimize(
     fun: Callable[..., Any],
-    x0: npt.ArrayLike,
+    x0: npt.ArrayLike | None = None,
     args: tuple[Any, ...] = (),
     *,
-    jac: Callable[..., Any] | None = None,
     method: str | None = None,
+    jac: Callable[..., Any] | None = None,
+    bounds: Any = None,
+    tol: float | None = None,
     callback: Callable[..., Any] | None = None,
     options: dict[str, Any] | None = None,
 ) -> Any:
@@ -36,30 +44,40 @@ def minimize(
     ----------
     fun : callable
         ``fun(x, *args) -> float``.
-    x0 : array-like of shape (n,)
+    x0 : array-like of shape (n,), optional
+        None is the middle of the bounds.
     args : tuple
         Further arguments of ``fun`` and ``jac``.
-    jac : callable, optional
-        The surrogate gradient, ``jac(x, *args) -> (n,) or (n, k)``. It may be wrong: it says where
-        to look, and only what is measured there is followed.
     method : {"auto", "adaptive-es", "guided-es", "vanilla-es", "pgpe", "snes", "xnes", ...}
         "auto", as None, is "guided-es" if there is a ``jac``, else "adaptive-es". All names are in
         `blackbox_es.strategies.STRATEGIES`.
+    jac : callable, optional
+        The surrogate gradient, ``jac(x, *args) -> (n,) or (n, k)``. It may be wrong: it says where
+        to look, and only what is measured there is followed.
+    bounds : sequence of (low, high), scipy.optimize.Bounds or Box, optional
+        ``fun`` is evaluated inside only. None or infinity in a pair is no bound.
+    tol : float, optional
+        The option ``tol``, for strategies that have one.
     callback : callable, optional
         ``callback(intermediate_result=OptimizeResult)`` or ``callback(x)``; StopIteration stops.
     options : dict, optional
-        Parameters of the strategy, such as ``{"sigma": 0.1, "max_evals": 1000}``.
+        Parameters of the strategy, such as ``{"sigma": 0.1, "max_evals": 1000}``. SciPy's names
+        for them are ``maxiter`` (``max_iter``), ``maxfev`` and ``maxfun`` (``max_evals``), ``disp``
+        (``verbose``), ``seed`` and ``rng`` (``random_state``). As in SciPy, generations have no
+        limit if there is one of evaluations or time only.
 
     Returns
     -------
     OptimizeResult
         ``x``, ``fun``, ``x_best``, ``fun_best``, ``nfev``, ``nit``, ``njev``, ``success``,
-        ``status``, ``message``.
+        ``status``, ``message``, ``history``. ``success`` says that the search has converged, or
+        seen ``f_target``: ``status`` is 0 then, and 1 if a budget is used up.
 
     Raises
     ------
     ValueError
-        For an unknown method or option, and for a ``jac`` that the method does not use.
+        For an unknown method or option, one that is given twice, and for a ``jac`` that the method
+        does not use.
 
     Examples
     --------
@@ -72,7 +90,8 @@ def minimize(
     if method in (None, "auto"):
         method = "adaptive-es" if jac is None else "guided-es"
     es = _strategy(method)
-    es.set_params(**(options or {}))
+    given = _parameters(method, es, options or {}, {"bounds": bounds, "tol": tol})
+    es.set_params(**given)
     surrogate_fn = None if jac is None else _with_args(jac, args)
     return es.fit(_with_args(fun, args), x0, surrogate_fn, callback).result_
 
@@ -80,8 +99,8 @@ def minimize(
 def scipy_method(method: str) -> Callable[..., Any]:
     """A function to pass as ``method`` to `scipy.optimize.minimize`.
 
-    There ``jac`` is the surrogate gradient and ``options`` are the strategy's parameters. Unknown
-    options are reported by a warning and not used, as SciPy's own methods do.
+    There ``jac`` is the surrogate gradient, and ``bounds``, ``tol`` and ``options`` are those of
+    `minimize`. Constraints and Hessians are refused.
 
     Parameters
     ----------
@@ -96,7 +115,7 @@ def scipy_method(method: str) -> Callable[..., Any]:
     >>> bool(result.fun < 1e-2)
     True
     """
-    known = _strategy(method).get_params(deep=False)
+    _strategy(method)
 
     def run(
         fun: Callable[..., Any],
@@ -111,23 +130,21 @@ def scipy_method(method: str) -> Callable[..., Any]:
         callback: Callable[..., Any] | None = None,
         **options: Any,
     ) -> Any:
-        if bounds is not None or (constraints is not None and np.size(constraints)):
+        if constraints is not None and np.size(constraints):
             raise ValueError(
-                f"{method} has no bounds or constraints: transform the variables, or add a penalty "
-                "to the objective"
+                f"{method} has no constraints: give bounds, add a penalty to the objective, or "
+                "transform the variables so that all their values are allowed"
             )
+        for name, matrix in (("hess", hess), ("hessp", hessp)):
+            if matrix is not None:
+                raise ValueError(
+                    f"{method} uses no {name}: leave it out; what is known of the gradient is jac"
+                )
         if jac is not None and not callable(jac):
             raise ValueError(f"jac={jac!r}: {method} takes a function, the surrogate gradient")
-        unused = sorted(name for name in options if name not in known)
-        unused += [name for name, given in (("hess", hess), ("hessp", hessp)) if given is not None]
-        if unused:
-            warnings.warn(
-                f"{method} does not use {', '.join(unused)}; it knows {', '.join(known)}",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-        used = {name: value for name, value in options.items() if name in known}
-        return minimize(fun, x0, args, jac=jac, method=method, callback=callback, options=used)
+        return minimize(
+            fun, x0, args, method=method, jac=jac, bounds=bounds, callback=callback, options=options
+        )
 
     return run
 
@@ -176,6 +193,8 @@ def estimate_gradient(
     >>> bool(np.allclose(g, [6.0, 8.0], atol=0.6))
     True
     """
+    if "bounds" in options:
+        raise ValueError("bounds: an estimate at one point has none; fold the points yourself")
     es: AntitheticStrategy
     if surrogate is None:
         es = VanillaES(beta=float(np.size(x)) if beta is None else beta)
@@ -197,6 +216,36 @@ def _strategy(method: str) -> EvolutionStrategy:
     if not isinstance(method, str) or method not in STRATEGIES:
         raise ValueError(f"method={method!r} is unknown: take {', '.join(map(repr, STRATEGIES))}")
     return STRATEGIES[method]()
+
+
+def _parameters(
+    method: Any, es: EvolutionStrategy, options: dict[str, Any], arguments: dict[str, Any]
+) -> dict[str, Any]:
+    """The parameters of a strategy that are given as options, or as arguments that are not None.
+
+    Raises
+    ------
+    ValueError
+        For an option that the strategy does not have, and for one that is given twice.
+    """
+    known = es.get_params(deep=False)
+    named: dict[str, str] = {}  # how each parameter was given
+    params: dict[str, Any] = {}
+    given = [*options.items(), *(item for item in arguments.items() if item[1] is not None)]
+    for name, value in given:
+        parameter = _SCIPY.get(name, name)
+        if parameter.partition("__")[0] not in known:
+            raise ValueError(
+                f"{method} has no option {name!r}; it has {', '.join(known)}, and SciPy's "
+                f"{', '.join(_SCIPY)}"
+            )
+        if parameter in named:
+            raise ValueError(f"options: {named[parameter]} and {name} are one: give one of them")
+        named[parameter] = name
+        params[parameter] = int(value) if isinstance(value, bool) and name == "disp" else value
+    if "max_iter" not in params and {"max_evals", "max_time"} & params.keys():
+        params["max_iter"] = _NO_LIMIT
+    return params
 
 
 def _with_args(function: Callable[..., Any], args: Any) -> Callable[..., Any]:

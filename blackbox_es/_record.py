@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import mean  # the rounded exact one: equal values have that mean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,12 +76,14 @@ class Record(NamedTuple):
             self.warned,
         )
 
-    def with_center(self, fun: float) -> Record:
-        """The record with the value of the center, evaluated at the end."""
+    def with_center(self, values: list[float]) -> Record:
+        """The record with the values of the center, evaluated at the end."""
+        known = [value for value in values if not math.isnan(value)]
+        fun = mean(known) if known else math.nan
         best = fun < self.fun_best
         return self._replace(
-            n_evaluations=self.n_evaluations + 1,
-            n_failed=self.n_failed + math.isnan(fun),
+            n_evaluations=self.n_evaluations + len(values),
+            n_failed=self.n_failed + len(values) - len(known),
             fun=fun,
             fun_best=fun if best else self.fun_best,
             best=None if best else self.best,

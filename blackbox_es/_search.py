@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,25 +14,30 @@ from blackbox_es import steps
 from blackbox_es._pending import Pending
 from blackbox_es._record import Record
 from blackbox_es._value import freeze, same
+from blackbox_es.box import Box
 from blackbox_es.generation import Generation
 from blackbox_es.steps import Configuration, State
 
 Array = npt.NDArray[Any]
 
+# Statuses as in SciPy: 0 is success, 1 a budget spent, which is no convergence.
 STOP_REASONS = {
-    "max_iter": (0, "max_iter generations were done"),
+    "tol": (0, "the search has converged: its steps are within tol"),
+    "converged": (0, "a run has converged, and further ones have used up the budget"),
+    "f_target": (0, "a value of at most f_target was seen"),
+    "max_iter": (1, "max_iter generations were done"),
     "max_evals": (1, "one more generation would exceed max_evals"),
-    "max_time": (2, "max_time seconds have passed"),
+    "max_time": (1, "max_time seconds have passed"),
     "flat": (3, "the objective was the same at all points for many generations"),
     "sigma_underflow": (4, "sigma is below the float resolution of x: x + d equals x"),
     "unbounded": (5, "the objective reached minus infinity"),
     "non_finite": (6, "the update was not finite; x is the last finite center"),
-    "tol": (7, "the search has converged: its steps are within tol"),
     "stalled": (9, "nothing better was found for many generations"),
     "diverged": (8, "the scale grows without bound: no minimum was in reach"),
     "callback": (99, "`callback` raised `StopIteration`"),
 }
-BUDGETS = ("max_iter", "max_evals", "max_time")  # the normal ways to end
+SUCCESS = ("tol", "converged", "f_target")
+BUDGETS = ("max_iter", "max_evals", "max_time")
 
 
 class Search(NamedTuple):
@@ -42,6 +48,7 @@ class Search(NamedTuple):
     record: Record
     begun: float  # on the clock of `time.perf_counter`
     fixed: dict[str, Any]  # the parameters that hold from the start only
+    box: Box | None  # what the points are folded into: the parameter ``bounds`` at the start
     pending: Pending | None = None
     stop_reason: str | None = None
 
@@ -60,13 +67,23 @@ def attached(search: Search) -> Search:
     return search._replace(state=freeze(search.state), begun=time.perf_counter() - search.begun)
 
 
-def spent(es: Configuration, state: State, record: Record, begun: float) -> str | None:
+def over(es: Configuration, state: State, record: Record, begun: float) -> str | None:
+    """The reason that the parameters give to stop here, and others might not."""
+    return _reached(es, record) or _spent(es, state, record, begun)
+
+
+def _reached(es: Configuration, record: Record) -> str | None:
+    """Whether a value has been good enough."""
+    return "f_target" if es.f_target is not None and record.fun_best <= es.f_target else None
+
+
+def _spent(es: Configuration, state: State, record: Record, begun: float) -> str | None:
     """The budget that does not allow one more generation, if there is one."""
     if state.t >= es.max_iter:
         return "max_iter"
     if es.max_evals is not None:
-        after = record.n_evaluations + es._n_points(state) + 1  # 1: the final center
-        if after > es.max_evals:
+        after = record.n_evaluations + es._n_points(state)
+        if after + es.n_reevaluations > es.max_evals:
             return "max_evals"
     if es.max_time is not None and time.perf_counter() - begun >= es.max_time:
         return "max_time"
@@ -77,7 +94,7 @@ def stalled(record: Record, generation: Generation) -> str | None:
     """The reason to stop if the objective stays the same at all points."""
     if record.n_flat == 0:
         return None
-    if np.array_equal(generation.point(0), generation.center):
+    if np.array_equal(replace(generation, box=None).point(0), generation.center):
         return "sigma_underflow"
     return "flat" if record.n_flat >= steps.FLAT_GENERATIONS else None
 
@@ -95,7 +112,7 @@ def begin(es: Configuration, search: Search, surrogate: Any, calls: int = 0) -> 
     pending = search.pending
     if pending is not None:
         if surrogate is not None:
-            _, generation = steps.ask(es, pending.before, search.seed, surrogate)
+            _, generation = steps.ask(es, pending.before, search.seed, surrogate, search.box)
             if not same(generation, pending.generation):
                 raise ValueError(
                     "a generation is pending that was asked with another surrogate gradient or "
@@ -104,23 +121,24 @@ def begin(es: Configuration, search: Search, surrogate: Any, calls: int = 0) -> 
         return search
     if search.stop_reason:
         raise RuntimeError(f"the search has ended ({search.stop_reason}): call start(x0)")
-    state, generation = steps.ask(es, search.state, search.seed, surrogate)
+    state, generation = steps.ask(es, search.state, search.seed, surrogate, search.box)
     record = search.record
     if calls:
         record = record._replace(n_surrogate_calls=record.n_surrogate_calls + calls)
     pending = Pending(generation, search.state, {}, record.n_evaluations)
-    return Search(search.seed, state, record, search.begun, search.fixed, pending)
+    return Search(search.seed, state, record, search.begun, search.fixed, search.box, pending)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # the mean of large values may overflow
 def finish(es: Configuration, search: Search, values: Array) -> tuple[Search, int]:
     """The search after its pending generation, and how many of its evaluations failed."""
-    seed, before, record, begun, fixed, pending, _ = search
+    seed, before, record, begun, fixed, box, pending, _ = search
     generation = pending.generation  # type: ignore[union-attr]
     state, info = steps.tell(es, before, generation, values)
     record = record.after(generation, values, info)
-    reason = info.stop or stalled(record, generation) or spent(es, state, record, begun)
-    return Search(seed, state, record, begun, fixed, None, reason), info.n_failed
+    reason = _reached(es, record) or info.stop or stalled(record, generation)
+    reason = reason or _spent(es, state, record, begun)
+    return Search(seed, state, record, begun, fixed, box, None, reason), info.n_failed
 
 
 class NotStarted(RuntimeError, AttributeError):
@@ -140,12 +158,15 @@ class Results:
 
     @property
     def state_(self) -> State:
-        """What the next generation needs, a frozen value."""
+        """What the next generation needs, a frozen value; with bounds, of the search space."""
         return self._started().state
 
     @property
     def x_(self) -> Array:
-        return self._started().state.x
+        search = self._started()
+        if search.box is None:
+            return search.state.x
+        return freeze(search.box.fold(search.state.x))
 
     @property
     def n_iter_(self) -> int:
@@ -193,11 +214,14 @@ class Results:
         from scipy.optimize import OptimizeResult
 
         search, record = self._started(), self._search.record
-        status, message = STOP_REASONS.get(search.stop_reason or "", (-1, "running"))
+        reason = search.stop_reason
+        if reason in BUDGETS and self._has_converged():
+            reason = "converged"
+        status, message = STOP_REASONS.get(reason or "", (-1, "running"))
         return OptimizeResult(
-            x=search.state.x.copy(),
+            x=self.x_.copy(),
             fun=record.fun,
-            success=search.stop_reason in ("tol", *BUDGETS) and not math.isnan(record.fun),
+            success=reason in SUCCESS and not math.isnan(record.fun),
             status=status,
             message=message,
             nit=search.state.t,
@@ -206,8 +230,13 @@ class Results:
             x_best=self.x_best_.copy(),
             fun_best=record.fun_best,
             n_failed=record.n_failed,
+            history=record.history(),
             **self._extras(),
         )
+
+    def _has_converged(self) -> bool:
+        """Whether x is no worse than where a run has converged, though the search went on."""
+        return False
 
     def _extras(self) -> dict[str, Any]:
         """What a strategy adds to the result."""

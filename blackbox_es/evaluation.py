@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Self
 
@@ -111,11 +111,17 @@ class Evaluator:
         )
         return np.concatenate(self._parallel(tasks), axis=1)
 
-    def at(self, x: Array, key: Key) -> float:
-        """The objective at one point, with the seed of the generation if it takes one."""
-        if self._call.vectorized:
-            return float(self._call.rows(x.copy()[None], key, "at the center")[0])
-        return self._call.point(x.copy(), key, 0, "at the center")
+    def at(self, x: Array, key: Key, count: int = 1) -> list[float]:
+        """The objective at one point, some times, each with its own seed if it takes one.
+
+        The first seed is that of the generation.
+        """
+        call, place = self._call, "at the center"
+        if call.seeds != "none":
+            call = replace(call, seeds="point")
+        if call.vectorized:
+            return [float(call.rows(x.copy()[None], key, place, i)[0]) for i in range(count)]
+        return [call.point(x.copy(), key, i, place) for i in range(count)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +167,9 @@ class _Call:
         """The value at one point."""
         return as_value(self._guarded(x, key, seed_of, place), f"the objective's value {place}")
 
-    def rows(self, points: Array, key: Key, place: str) -> Values:
+    def rows(self, points: Array, key: Key, place: str, seed_of: int = 0) -> Values:
         """The values at rows of points."""
-        values = self._guarded(points, key, 0, place)
+        values = self._guarded(points, key, seed_of, place)
         if values is math.nan and len(points) > 1:  # one row may have failed: which one?
             return np.array([self.rows(row[None], key, place)[0] for row in points])
         if values is math.nan:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from blackbox_es import noise
 from blackbox_es._products import outer_sum
 from blackbox_es._value import Range, Vector, Word, value
+from blackbox_es.box import Box
 from blackbox_es.samplers import Sampler
 
 Array = npt.NDArray[Any]
@@ -40,6 +41,8 @@ class Generation:
     mirrored : bool
         Whether each direction is searched both ways, as a pair. The first dimension of points and
         values is ``halves``: 2 if so, else 1.
+    box : Box or None
+        What the points are folded into. The center and the directions are of the search space.
     """
 
     center: Vector
@@ -48,6 +51,7 @@ class Generation:
     index: Word
     n_pairs: Pairs
     mirrored: bool = True
+    box: Box | None = None
 
     @property
     def key(self) -> noise.Key:
@@ -66,7 +70,8 @@ class Generation:
 
     def pairs(self, start: int, stop: int) -> Array:
         """The points of some pairs: shape (halves, stop - start, n), ``+d`` first."""
-        return self.sampler.perturb(self.center, self.key, (start, stop))[: self.halves]
+        points = self.sampler.perturb(self.center, self.key, (start, stop))[: self.halves]
+        return points if self.box is None else self.box.fold(points)
 
     def points(self) -> Array:
         """All points: shape (n_points, n), rows ``x + d_1 .. x + d_P``, then ``x - d_1 ..``."""

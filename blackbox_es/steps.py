@@ -16,9 +16,10 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es import shaping
+from blackbox_es import box, shaping
 from blackbox_es._config import Configurable, config
 from blackbox_es._validation import (
+    check_between,
     check_choice,
     check_count,
     check_exceptions,
@@ -27,6 +28,7 @@ from blackbox_es._validation import (
     check_positive,
 )
 from blackbox_es._value import Vector, Word, value
+from blackbox_es.box import Box
 from blackbox_es.generation import Generation, Told
 from blackbox_es.samplers import PROBES, Sampler
 from blackbox_es.shaping import Shaping
@@ -92,12 +94,21 @@ class Configuration(Configurable, ABC):
         P, mirrored pairs per generation: 2 P evaluations, the population size.
     shaping : {"raw", "standardized", "centered_ranks", "nes"} or callable
         What is learnt from: the values themselves, in units of their standard deviation, or ranks.
+    bounds : sequence of (low, high), scipy.optimize.Bounds, Box or None
+        No point outside is evaluated, and an optimum on a bound is found: see `Box`. None or
+        infinity in a pair is no bound; coordinates with ``low == high`` are fixed. ``state_`` and
+        ``gradient_`` are those of the search space, which `Box.fold` maps into the bounds.
     max_iter : int
         Generations.
     max_evals : int or None
-        Evaluations, that of the final center included.
+        Evaluations, those of the final center included.
     max_time : float or None
         Seconds.
+    f_target : float or None
+        The search ends with the generation in which a value of at most this was seen.
+    n_reevaluations : int
+        Evaluations of the final center by `fit`; ``fun_`` is their mean. An objective with a
+        parameter ``seed`` is given a different one each time.
     n_jobs : int or None
         Of joblib; results do not depend on it.
     vectorized : bool
@@ -113,9 +124,12 @@ class Configuration(Configurable, ABC):
 
     n_pairs: int = 8
     shaping: str | Shaping = "raw"
+    bounds: Any = None
     max_iter: int = 1000
     max_evals: int | None = None
     max_time: float | None = None
+    f_target: float | None = None
+    n_reevaluations: int = 1
     n_jobs: int | None = None
     vectorized: bool = False
     common_random_numbers: str | None = "generation"
@@ -173,10 +187,19 @@ class Configuration(Configurable, ABC):
         by_dimension = self._defaults["n_pairs"] is None
         check_count("n_pairs", self.n_pairs, high=2**32 - 1, optional=by_dimension)
         shaping.resolve(self.shaping)
+        box.resolve(self.bounds)
         check_count("max_iter", self.max_iter, high=2**32 - 1)
         check_count("max_evals", self.max_evals, optional=True)
         if self.max_time is not None:
             check_positive("max_time", self.max_time, also=" of seconds or None")
+        if self.f_target is not None:
+            check_between("f_target", self.f_target, -math.inf, math.inf)
+        check_count("n_reevaluations", self.n_reevaluations)
+        if self.max_evals is not None and self.n_reevaluations > self.max_evals:
+            raise ValueError(
+                f"n_reevaluations={self.n_reevaluations} does not fit into "
+                f"max_evals={self.max_evals}: lower it"
+            )
         check_n_jobs(self.n_jobs)
         check_flag("vectorized", self.vectorized)
         check_choice(
@@ -205,14 +228,19 @@ def init(es: Configuration, x: Array) -> State:
 
 
 def ask(
-    es: Configuration, state: State, seed: int, surrogate: Any = None
+    es: Configuration, state: State, seed: int, surrogate: Any = None, into: Box | None = None
 ) -> tuple[State, Generation]:
-    """The next generation, and the state that has taken account of the surrogate gradient."""
+    """The next generation, and the state that has taken account of the surrogate gradient.
+
+    With a box the points are folded into it, and the surrogate is that of a point folded.
+    """
     if surrogate is not None and not es.takes_surrogate:
         raise ValueError(f"{type(es).__name__} uses no surrogate gradient: take GuidedES")
+    if into is not None and surrogate is not None:
+        surrogate = into.pull_back(es._center(state), surrogate)
     state, plan = es._ask(state, surrogate)
-    center = es._center(state)
-    return state, Generation(center, plan.sampler, seed, state.t, plan.n_pairs, plan.mirrored)
+    center, (sampler, n_pairs, mirrored) = es._center(state), plan
+    return state, Generation(center, sampler, seed, state.t, n_pairs, mirrored, into)
 
 
 def tell(

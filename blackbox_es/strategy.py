@@ -12,12 +12,12 @@ from typing import Any, Self
 
 import numpy.typing as npt
 
-from blackbox_es import _codec
+from blackbox_es import _codec, box
 from blackbox_es._ask_tell import AskTell
 from blackbox_es._config import config
 from blackbox_es._pending import Trial
 from blackbox_es._progress import ProgressBar
-from blackbox_es._search import BUDGETS, STOP_REASONS, Search, spent
+from blackbox_es._search import BUDGETS, STOP_REASONS, Search, over
 from blackbox_es._validation import check_function
 from blackbox_es._value import same
 from blackbox_es.evaluation import Callback, Evaluator, SurrogateCall
@@ -40,9 +40,11 @@ class EvolutionStrategy(AskTell):
     x_ : ndarray of shape (n,)
         The center reached, read-only: what to return under noise. float32 if x0 is, else float64.
     fun_ : float
-        The objective at ``x_`` after `fit`; until then the mean of the last generation's values.
+        The objective at ``x_`` after `fit`, the mean of ``n_reevaluations``; until then the mean of
+        the last generation's values.
     x_best_, fun_best_ : ndarray of shape (n,), float
-        The best point evaluated and its value.
+        The best point evaluated and its value: under noise too good to be true, as that of the
+        luckiest.
     n_iter_, n_evaluations_, n_surrogate_calls_, n_failed_ : int
         Generations done, evaluations, calls of surrogate_fn, evaluations that failed.
     stop_reason_ : str or None
@@ -56,7 +58,7 @@ class EvolutionStrategy(AskTell):
     def fit(
         self,
         objective: Callable[..., Any],
-        x0: npt.ArrayLike,
+        x0: npt.ArrayLike | None,
         surrogate_fn: Callable[..., Any] | None = None,
         callback: Callable[..., Any] | None = None,
     ) -> Self:
@@ -69,7 +71,8 @@ class EvolutionStrategy(AskTell):
             ``evaluate_generation(generation) -> (2, n_pairs)``. With a parameter ``seed`` it is
             given an integer below 2^31, the same for points that are to be compared on the same
             noise.
-        x0 : array-like of shape (n,)
+        x0 : array-like of shape (n,), or None
+            None is the middle of the bounds.
         surrogate_fn : callable, optional
             ``surrogate_fn(x) -> (n,) or (n, k)``, called once per generation at the center. With a
             parameter ``seed`` it is given that of the generation.
@@ -107,12 +110,24 @@ class EvolutionStrategy(AskTell):
                 bar.update(self.fun_)
                 if wants_stop is not None and wants_stop(self.result_):
                     self._search = self._search._replace(stop_reason="callback")
-            record = self._search.record.with_center(evaluator.at(self.x_, self._key))
+            values = evaluator.at(self.x_, self._key, self.n_reevaluations)
+            record = self._search.record.with_center(values)
             self._search = self._search._replace(record=record)
         return self
 
     def evaluator(self, objective: Callable[..., Any]) -> Evaluator:
-        """What evaluates whole generations as this strategy's parameters say."""
+        """What evaluates whole generations as this strategy's parameters say.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For an objective that cannot be evaluated so.
+        """
+        if self.bounds is not None and hasattr(objective, "evaluate_generation"):
+            raise ValueError(
+                "bounds: an objective with evaluate_generation makes its own points, which cannot "
+                "be kept inside: take a function of points, or bounds=None"
+            )
         return Evaluator(
             objective,
             vectorized=self.vectorized,
@@ -174,7 +189,7 @@ class EvolutionStrategy(AskTell):
         search: Search | None = vars(self).get("_search")
         before = self.get_params()
         super().set_params(**params)
-        if search is None or search.stop_reason not in (None, *BUDGETS):
+        if search is None or search.stop_reason not in (None, "f_target", *BUDGETS):
             return self  # `start` checks
         try:
             self._check_change(search)
@@ -184,7 +199,7 @@ class EvolutionStrategy(AskTell):
             super().set_params(**{name: v for name, v in before.items() if "__" not in name})
             super().set_params(**before)
             raise
-        reason = spent(self, search.state, search.record, search.begun)
+        reason = over(self, search.state, search.record, search.begun)
         self._search = search._replace(stop_reason=reason)
         return self
 
@@ -197,5 +212,8 @@ class EvolutionStrategy(AskTell):
         for name, value in search.fixed.items():
             if not same(getattr(self, name), value):
                 raise ValueError(f"{name} is fixed when a search starts: call start(x0)")
+        n = None if search.box is None else search.box.n
+        if box.resolve(self.bounds, n) != search.box:
+            raise ValueError("bounds is fixed when a search starts: call start(x0)")
         self.check_parameters(search.state.x.size)
         self._check_state(search.state)

@@ -15,7 +15,7 @@ ROOT = Path(blackbox_es.__file__).parent
 ROWS = [
     {"_jit", "_config", "_value", "_validation", "_progress", "_threads"},
     {"noise", "_products", "shaping", "schedules", "checkpoint"},
-    {"samplers", "optimizers", "theory"},
+    {"samplers", "optimizers", "theory", "box"},
     {"generation"},
     {"steps", "evaluation"},
     {"_pending", "_record"},

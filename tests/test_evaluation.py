@@ -291,7 +291,7 @@ def test_a_surrogate_is_seeded_as_the_generation(sharing):
         generation = Generation(X0, Isotropic(3).with_sigma(0.1), 5, index, 2)
         with Evaluator(objective) as evaluator:
             evaluator(generation)
-        assert evaluator.at(X0, generation.key) == 0.0
+        assert evaluator.at(X0, generation.key) == [0.0]
         given = SurrogateCall(surrogate)(X0, generation.key)[-1]
         assert {given} == set(shared)
         with Evaluator(objective, common_random_numbers=sharing) as evaluator:

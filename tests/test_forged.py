@@ -41,7 +41,8 @@ def originals(folder):
     found = []
     for name in STRATEGIES:
         for when in ("start", "middle", "end"):
-            es = make(name).start(X0)
+            bounds = [(0, 1), (-1, -1), (None, 2.5)] if when == "middle" else None
+            es = make(name, bounds=bounds).start(X0)
             if when == "middle":
                 es.tell(es.ask(guide(es)), [bowl(x) for x in es.ask()])
                 for trial, _ in zip(es.ask_trials(guide(es)), range(4), strict=False):

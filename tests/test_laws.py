@@ -168,7 +168,8 @@ def test_result_is_an_optimize_result(name):
     assert (result.fun, result.nit, result.nfev, result.njev) == (
         es.fun_, es.n_iter_, es.n_evaluations_, es.n_surrogate_calls_
     )  # fmt: skip
-    assert (result.success, result.status) == (True, 0)
+    assert (result.success, result.status) == (False, 1)  # a budget spent is no convergence
+    assert bits(result.history) == bits(es.history_)
     assert result.message == "max_iter generations were done"
     assert (bits(result.x_best), result.fun_best) == (bits(es.x_best_), es.fun_best_)
     assert es.n_surrogate_calls_ == (5 if surrogate_of(es) else 0)

@@ -95,7 +95,9 @@ def test_nested_options():
     [
         ({"method": "nelder-mead"}, ValueError, "method='nelder-mead' is unknown: .*'guided-es'"),
         ({"method": ["guided-es"]}, (TypeError, ValueError), "method"),
-        ({"options": {"population": 3}}, ValueError, "AdaptiveES has no parameter 'population'"),
+        ({"options": {"population": 3}}, ValueError, "adaptive-es has no option 'population'"),
+        ({"x0": None}, TypeError, "x0 is None, .* give x0"),
+        ({"options": {"maxiter": 1.5}}, ValueError, "max_iter=1.5"),
         ({"options": {"sigma": -1.0}}, ValueError, "sigma=-1.0"),
         ({"jac": slope, "method": "vanilla-es"}, ValueError, "take GuidedES"),
         ({"jac": "2-point"}, (TypeError, ValueError), "jac|surrogate_fn"),
@@ -159,35 +161,137 @@ def test_scipy_arguments():
     assert fields(both) == fields(minimize(bowl, X0, jac=slope, options=OPTIONS))
 
 
-@every
-@pytest.mark.parametrize(
-    "unused",
-    [{"tol": 1e-3}, {"hess": "2-point"}, {"hessp": lambda x, p: p},
-     {"options": {**OPTIONS, "maxiter": 3, "disp": True}}],
-)  # fmt: skip
-def test_scipy_warns_of_what_is_not_used(name, unused):
-    """Tolerances, Hessians and unknown options are named in a warning, and change nothing."""
-    if "tol" in unused and takes(name, tol=1e-3):
-        return  # it does
-    with pytest.warns(RuntimeWarning, match=f"{name} does not use .*") as caught:
-        result = scipy_minimize(name, **unused)
-    assert len(caught) == 1
-    assert all(word in str(caught[0].message) for word in unused if word != "options")
-    assert fields(result) == fields(scipy_minimize(name))
+# -- names, budgets, and what is refused ---------------------------------------------------------
+
+
+def by_both(name, **given):
+    """The results of `minimize` and of SciPy's own function, which are one."""
+    given = {"options": {}, **given}
+    ours = minimize(bowl, X0, method=name, jac=jac_of(name), **given)
+    theirs = scipy.optimize.minimize(bowl, X0, method=scipy_method(name), jac=jac_of(name), **given)
+    assert fields(ours) == fields(theirs)
+    return ours
 
 
 @every
 @pytest.mark.parametrize(
-    "refused",
-    [{"bounds": [(0, 1)] * 3}, {"bounds": scipy.optimize.Bounds(0, 1)},
-     {"constraints": {"type": "eq", "fun": bowl}},
-     {"constraints": scipy.optimize.LinearConstraint(np.eye(3), 0, 1)}],
-)  # fmt: skip
-def test_scipy_refuses_bounds(name, refused):
-    """Bounds and constraints raise and say what to do instead."""
-    with pytest.raises(ValueError, match=f"{name} has no bounds or constraints: transform"):
-        scipy_minimize(name, **refused)
-    assert scipy_minimize(name, bounds=None, constraints=()).nit == 4
+    ("scipys", "ours"),
+    [
+        ({"maxiter": 3}, {"max_iter": 3}),
+        ({"maxfev": 40}, {"max_evals": 40}),
+        ({"maxfun": 40}, {"max_evals": 40}),
+        ({"maxiter": 3, "disp": True}, {"max_iter": 3, "verbose": 1}),
+        ({"maxiter": 3, "disp": 0}, {"max_iter": 3, "verbose": 0}),
+        ({"maxiter": 3, "seed": 5}, {"max_iter": 3, "random_state": 5}),
+        ({"maxiter": 3, "rng": 5}, {"max_iter": 3, "random_state": 5}),
+    ],
+)
+def test_scipys_names_are_ours(name, scipys, ours):
+    """maxiter, maxfev, maxfun, disp, seed, rng; through SciPy and without it."""
+    few = {"n_pairs": 3} | ({} if {"seed", "rng"} & scipys.keys() else {"random_state": 2})
+    result = by_both(name, options=few | scipys)
+    assert fields(result) == fields(by_both(name, options=few | ours))
+    converged = name == "adaptive-es" and result.status == 0  # and then began anew
+    assert (result.success, result.status) == ((True, 0) if converged else (False, 1))
+
+
+@every
+@pytest.mark.parametrize("limit", ["maxfev", "max_time"])
+def test_one_budget_is_the_only_one(name, limit, monkeypatch):
+    """A limit of evaluations or time is not cut short by a default one of generations."""
+    given, fit = {}, STRATEGIES[name].fit
+    monkeypatch.setattr(
+        STRATEGIES[name], "fit", lambda es, *args: given.update(es.get_params()) or fit(es, *args)
+    )
+    options = {limit: {"maxfev": 120, "max_time": 1e-9}[limit], "n_pairs": 3}
+    result = minimize(bowl, X0, method=name, jac=jac_of(name), options=options)
+    assert given["max_iter"] == 2**32 - 1
+    converged = name == "adaptive-es" and result.status == 0  # and then began anew
+    assert (result.success, result.status) == ((True, 0) if converged else (False, 1))
+    if limit == "max_time":
+        assert result.nit <= 1
+    elif name == "adaptive-es":  # whose generations have any size
+        assert 100 < result.nfev <= 120
+    else:
+        assert result.nfev == 115
+    minimize(bowl, X0, method=name, jac=jac_of(name), options={**options, "maxiter": 3})
+    assert given["max_iter"] == 3
+
+
+@every
+@pytest.mark.parametrize("name_of_tolerance", ["tol", "xatol", "fatol"])
+def test_tolerances_reach_strategies_that_have_them(name, name_of_tolerance):
+    """Others refuse them by name; tol is an argument, too."""
+    options = {**OPTIONS, "max_iter": 999}
+    forms = [{"options": {**options, name_of_tolerance: 0.5}}]
+    forms += [{"options": options, "tol": 0.5}] if name_of_tolerance == "tol" else []
+    for form in forms:
+        if takes(name, **{name_of_tolerance: 0.5}):
+            assert by_both(name, **form).success
+            continue
+        for run in (minimize, scipy.optimize.minimize):
+            method = name if run is minimize else scipy_method(name)
+            with pytest.raises(ValueError, match=f"{name} has no option '{name_of_tolerance}'; it"):
+                run(unhappy, X0, method=method, **form)
+
+
+@every
+@pytest.mark.parametrize("option", ["maxiters", "ftol", "gtol", "return_all", "adaptive", "x__y"])
+def test_unknown_options_are_refused(name, option):
+    """With their name, and those that are known, SciPy's too."""
+    for run, method in ((minimize, name), (scipy.optimize.minimize, scipy_method(name))):
+        said = rf"{name} has no option '{option}'; it has .*max_evals.* SciPy's maxiter"
+        with pytest.raises(ValueError, match=said):
+            run(unhappy, X0, method=method, options={option: 1})
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({"options": {"maxiter": 1, "max_iter": 1}}, "maxiter and max_iter"),
+        ({"options": {"maxfev": 1, "maxfun": 1}}, "maxfev and maxfun"),
+        ({"options": {"rng": 1, "random_state": 1}}, "rng and random_state"),
+        ({"options": {"seed": 1, "rng": 1}}, "seed and rng"),
+        ({"options": {"disp": True, "verbose": 1}}, "disp and verbose"),
+        ({"options": {"tol": 1.0}, "tol": 1.0}, "tol and tol"),
+        ({"options": {"bounds": None}, "bounds": [(0, 1)] * 3}, "bounds and bounds"),
+    ],
+)
+def test_names_given_twice_are_refused(given, names):
+    """Even with the same value."""
+    with pytest.raises(ValueError, match=f"options: {names} are one: give one of them"):
+        minimize(unhappy, X0, **given)
+
+
+@every
+@pytest.mark.parametrize(
+    ("refused", "said"),
+    [
+        ({"constraints": {"type": "eq", "fun": bowl}}, "no constraints: give bounds, add a penal"),
+        ({"constraints": scipy.optimize.LinearConstraint(np.eye(3), 0, 1)}, "no constraints"),
+        ({"hess": "2-point"}, "uses no hess: leave it out"),
+        ({"hess": lambda x: np.eye(3)}, "uses no hess: leave it out"),
+        ({"hessp": lambda x, p: p}, "uses no hessp: leave it out"),
+    ],
+)
+def test_scipy_method_refuses(name, refused, said):
+    """Constraints and Hessians, with a way out; what is none is none."""
+    with pytest.raises(ValueError, match=f"{name} {'has' if 'no con' in said else ''}.*{said}"):
+        scipy.optimize.minimize(unhappy, X0, method=scipy_method(name), **refused)
+    assert scipy_minimize(name, bounds=None, constraints=(), hess=None, tol=None).nit == 4
+
+
+@every
+@pytest.mark.parametrize(
+    "bounds", [[(0, 1), (None, 0), (2, 2)], scipy.optimize.Bounds([0, -np.inf, 2], [1, 0, 2])]
+)
+def test_bounds_reach_the_strategy(name, bounds):
+    """As SciPy passes them on, and without x0."""
+    result = by_both(name, bounds=bounds, options=OPTIONS)
+    es = STRATEGIES[name](bounds=bounds, **OPTIONS).fit(bowl, X0, jac_of(name))
+    assert fields(result) == fields(es.result_)
+    how = {"method": name, "jac": jac_of(name), "bounds": [(0, 1)] * 3, "options": OPTIONS}
+    assert fields(minimize(bowl, **how)) == fields(minimize(bowl, [0.5, 0.5, 0.5], **how))
 
 
 def test_scipy_method_checks_its_name_and_jac():

@@ -20,7 +20,7 @@ def test_max_evals_is_never_exceeded(name, max_evals):
     calls = []
     es = fit(make(name, max_evals=max_evals, max_iter=99), lambda x: calls.append(x) or bowl(x))
     assert len(calls) == es.n_evaluations_ == (max_evals - 1) // 6 * 6 + 1
-    assert (es.stop_reason_, es.result_.status, es.result_.success) == ("max_evals", 1, True)
+    assert (es.stop_reason_, es.result_.status, es.result_.success) == ("max_evals", 1, False)
     assert es.fun_best_ <= es.fun_ == bowl(es.x_)
 
 
@@ -35,7 +35,7 @@ def test_max_time(name, monkeypatch):
         return bowl(x)
 
     es = fit(make(name, max_time=15.0, max_iter=99), objective)
-    assert (es.stop_reason_, es.n_iter_, es.result_.status) == ("max_time", 3, 2)
+    assert (es.stop_reason_, es.n_iter_, es.result_.status) == ("max_time", 3, 1)
 
 
 @every
@@ -52,6 +52,95 @@ def test_max_time_goes_along_with_a_copy(name, monkeypatch):
         now[0] += seconds
         es.tell(es.ask(guide(es)), np.arange(6.0))
         assert es.stop_reason_ == reason
+
+
+@every
+def test_f_target(name):
+    """The generation in which a value is good enough is the last one: a success."""
+    values = fit(make(name, max_iter=9)).history_["best"]
+    target = float(np.sort(values)[len(values) // 2])
+    last = int(np.argmax(values <= target))
+    es = fit(make(name, max_iter=9, f_target=target))
+    assert (es.stop_reason_, es.n_iter_) == ("f_target", last + 1)
+    assert (es.result_.success, es.result_.status) == (True, 0)
+    assert es.fun_best_ <= target
+    told = loop(make(name, max_iter=9, f_target=target).start(X0))
+    assert state(told, final=False) == state(es, final=False)
+    assert fit(make(name, f_target=np.nextafter(min(values), -np.inf))).stop_reason_ == "max_iter"
+
+
+@every
+def test_f_target_goes_before_other_reasons_and_can_be_lowered(name):
+    """What was reached was reached; with a lower target the search goes on."""
+    es = fit(make(name, f_target=1e9, max_iter=1))
+    assert (es.stop_reason_, es.n_iter_) == ("f_target", 1)
+    assert es.set_params(f_target=-1.0, max_iter=5).stop_reason_ is None
+    assert es.set_params(f_target=1e9).stop_reason_ == "f_target"
+    assert es.set_params(f_target=None, max_iter=1).stop_reason_ == "max_iter"
+    assert bits(loop(es.set_params(max_iter=5)).state_) == bits(fit(make(name)).state_)
+    assert fit(make(name, f_target=3.0), lambda x: 3.0).stop_reason_ == "f_target"
+    es = make(name, f_target=0.0).start(X0)
+    es.tell(es.ask(guide(es)), [-np.inf, 1.0, 2.0, 3.0, 4.0, 5.0])
+    assert es.stop_reason_ == "f_target"
+    for bad in (np.nan, "x", [0.0], True):
+        with pytest.raises(ValueError, match="f_target"):
+            make(name, f_target=bad).start(X0)
+
+
+@every
+@pytest.mark.parametrize("n_reevaluations", [1, 2, 5])
+def test_the_final_center_is_evaluated_again(name, n_reevaluations):
+    """fun_ is the mean; each has its own seed, the first that of the generation; all count."""
+    seen = []
+
+    def noisy(x, seed):
+        seen.append((x.copy(), seed, bowl(x) + seed / 2**31))
+        return seen[-1][2]
+
+    es = fit(make(name, n_reevaluations=n_reevaluations), noisy)
+    last = seen[-n_reevaluations:]
+    assert len(seen) == es.n_evaluations_ == 30 + n_reevaluations
+    assert len({bits(x)[2] for x, _, _ in last}) == 1
+    assert len({seed for _, seed, _ in last}) == n_reevaluations
+    assert es.fun_ == pytest.approx(np.mean([value for _, _, value in last]), rel=1e-15)
+    once = []
+    fit(make(name), lambda x, seed: once.append(seed) or bowl(x) + seed / 2**31)
+    assert [seed for _, seed, _ in seen[:31]] == once
+    same = fit(make(name, n_reevaluations=n_reevaluations))
+    assert same.fun_ == bowl(same.x_)  # equal values have that mean, bit for bit
+    rows = []
+    fit(make(name, n_reevaluations=n_reevaluations, vectorized=True),
+        lambda X, seed: rows.append(seed) or bowl(X) + seed / 2**31)  # fmt: skip
+    assert rows[-n_reevaluations:] == [seed for _, seed, _ in last]
+
+
+@every
+@pytest.mark.parametrize("max_evals", [5, 10, 11, 12, 16, 17, 25])
+def test_reevaluations_are_within_max_evals(name, max_evals):
+    """They are set aside; more of them than there are evaluations is an error."""
+    calls = []
+    es = make(name, max_evals=max_evals, max_iter=99, n_reevaluations=5)
+    fit(es, lambda x: calls.append(x) or bowl(x))
+    assert len(calls) == es.n_evaluations_ == (max_evals - 5) // 6 * 6 + 5
+    with pytest.raises(ValueError, match=f"n_reevaluations={max_evals + 1} does not fit into max"):
+        es.set_params(n_reevaluations=max_evals + 1).start(X0)
+
+
+def test_reevaluations_that_fail_are_left_out():
+    """And counted; if all fail, fun_ is NaN."""
+    calls = []
+
+    def objective(x):
+        calls.append(x)
+        return np.nan if len(calls) in (32, 33) else bowl(x)
+
+    es = fit(make("vanilla-es", n_reevaluations=4), objective)
+    assert (es.fun_, es.n_failed_, es.n_evaluations_) == (bowl(es.x_), 2, 34)
+    assert np.isnan(fit(es.set_params(n_reevaluations=2), lambda x: calls.clear() or np.nan
+                        if np.array_equal(x, es.x_) else bowl(x)).fun_)  # fmt: skip
+    for bad in (0, 1.0, None, True):
+        with pytest.raises(ValueError, match="n_reevaluations"):
+            make("vanilla-es", n_reevaluations=bad).start(X0)
 
 
 @every
@@ -167,6 +256,11 @@ def test_diverging_steps_keep_the_last_finite_center(name):
 
 
 def test_stop_reasons_are_listed():
-    """Each reason has its own status and a message."""
-    assert len({status for status, _ in STOP_REASONS.values()}) == len(STOP_REASONS)
+    """As in SciPy: 0 is success, 1 a budget spent, and every other reason has its own status."""
+    by_status = {0: set(), 1: set()}
+    for reason, (status, message) in STOP_REASONS.items():
+        by_status.setdefault(status, set()).add(reason)
+        assert message
+    assert (by_status.pop(0), by_status.pop(1)) == (set(_search.SUCCESS), set(_search.BUDGETS))
+    assert all(len(reasons) == 1 for reasons in by_status.values())
     assert fit(make("vanilla-es")).result_.message == STOP_REASONS["max_iter"][1]

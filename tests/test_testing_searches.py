@@ -324,14 +324,12 @@ def test_costs_are_bounds():
 # -- strategies, and other packages' optimizers ----------------------------------------------------
 
 
-def strategy(name):
+def strategy(name, **params):
     """A factory of one of the package's strategies; with a surrogate if it takes one."""
 
     def factory(x0, seed):
-        alone = (
-            {"slopes": False} if name == "adaptive-es" else {}
-        )  # the first points are of no seed
-        es = STRATEGIES[name](random_state=seed, **alone).start(x0)
+        alone = {"slopes": False} if name == "adaptive-es" else {}  # slopes are of no seed
+        es = STRATEGIES[name](**{"random_state": seed, **alone, **params}).start(x0)
         return WithSurrogate(es, biased) if es.takes_surrogate else es
 
     return factory
@@ -391,6 +389,15 @@ def installed(factory):
 def test_strategies(optimizer, check):
     """The package's strategies keep all laws."""
     check(optimizer)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_strategies_with_bounds(name):
+    """They keep to them, and all other laws."""
+    bounds = [(-0.5, 2.0), (-3.0, 1.5), (None, 2.0), (-1.0, None), (None, None)]
+    x0 = np.array([1.0, -2.0, 0.5, 0.0, 1.0])
+    report = check_optimizer(strategy(name, bounds=bounds), x0, bounds=bounds)
+    assert report.failed == []
 
 
 @pytest.mark.parametrize("factory", PEERS)

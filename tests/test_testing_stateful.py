@@ -44,6 +44,7 @@ def seen(optimizer):
         (np.float64, {}),
         (np.float32, {"shaping": "standardized", "optimizer": "sgd"}),
         (np.float64, {"optimizer": "clipup", "n_pairs": 1}),
+        (np.float64, {"bounds": [(0.45, 0.6), (-1, -1), (None, 2.0)]}),
     ],
     ids=str,
 )

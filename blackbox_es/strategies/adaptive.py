@@ -63,7 +63,7 @@ class AdaptiveES(EvolutionStrategy):
     restarts : {"auto", "bipop", "ipop"} or int
         How often an evolution begins anew, with twice the population ("ipop" and a number) or by
         turns with smaller scales, too ("bipop"). "auto" is "bipop" if there is a limit of
-        evaluations or of time, which it uses up, and else 0.
+        evaluations or of time, which it uses up, or a target, and else 0.
     tol : float
         A run has converged when all standard deviations are below ``tol sigma``.
     xatol : float or None
@@ -146,6 +146,16 @@ class AdaptiveES(EvolutionStrategy):
     def _stop(self, state: Any) -> str | None:
         return state.reason  # type: ignore[no-any-return]
 
+    def _has_converged(self) -> bool:
+        state: Any = self.state_
+        return any(
+            run.reason == "tol" and (run.kind == "evolution" or run.fun <= state.kept_fun)
+            for run in state.ended
+        )
+
+    def _extras(self) -> dict[str, Any]:
+        return {"runs": self.runs_}
+
     def _settings(self, x: Array) -> Settings:
         n = x.size
         full = self.covariance == "full" or (self.covariance == "auto" and n <= _FEW)
@@ -153,7 +163,8 @@ class AdaptiveES(EvolutionStrategy):
         x_tol = self.tol * float(scales.max()) if self.xatol is None else self.xatol
         restarts: Any = self.restarts
         if restarts == "auto":
-            restarts = 0 if self.max_evals is None and self.max_time is None else "bipop"
+            limits = (self.max_evals, self.max_time, self.f_target)
+            restarts = "bipop" if any(limit is not None for limit in limits) else 0
         return Settings(
             scales,
             self.pairs(n),

@@ -110,7 +110,7 @@ def learn(run: Evolution, told: Told, tolerance: Tolerance) -> Evolution:
     rates = _rates(told, full)
     if rates is None:  # no direction was better than its opposite
         reason = None
-        if np.array_equal(told.generation.point(0), run.x):
+        if _is_still(run, told):
             reason = "tol" if run.path.any() else "sigma_underflow"
         elif run.n_level >= _patience(run):
             reason = "tol" if run.path.any() else "flat"
@@ -140,6 +140,12 @@ def learn(run: Evolution, told: Told, tolerance: Tolerance) -> Evolution:
     )
     reason = _reason(after, tolerance)
     return after if reason is None else replace(after, reason=reason)
+
+
+def _is_still(run: Evolution, told: Told) -> bool:
+    """Whether steps are too short to change x."""
+    generation = told.generation
+    return np.array_equal(generation.sampler.perturb(run.x, generation.key, (0, 1))[0, 0], run.x)
 
 
 def _watched(run: Evolution, told: Told, tolerance: Tolerance) -> Evolution:

@@ -209,12 +209,17 @@ def _evolved(state: PortfolioState, told: Told, settings: Settings) -> Portfolio
     better = bool(middle < state.kept_fun)
     effort = _used(state.evolved, told, float(np.fmin.reduce(told.values.ravel())))
     state = replace(state, x=run.x if better else state.kept, evolution=run, evolved=effort)
-    return _next(state) if run.reason is None else replace(state, turn="evolution ended")
+    if run.reason is None:
+        return _next(state)
+    if run.reason == "sigma_underflow":  # all points are its center
+        return _evolution_ended(state, told, settings)
+    return replace(state, turn="evolution ended")
 
 
 def _evolution_ended(state: PortfolioState, told: Told, settings: Settings) -> PortfolioState:
     """After the value of the point that an evolution has ended at: another, if there is to be."""
-    run, fun, effort = state.evolution, float(told.values[0, 0]), _used(state.evolved, told)
+    run, fun, effort = state.evolution, float(told.values[0, 0]), state.evolved
+    effort = _used(effort, told) if state.turn == "evolution ended" else effort
     ended = Ended("evolution", run.reason or "", effort.run, fun)
     state = _with_kept(replace(state, x=state.kept, ended=(*state.ended, ended)), run.x, fun)
     state = replace(state, evolved=replace(effort, run=0))
