@@ -76,8 +76,9 @@ class Scale:
         if _at_odds(slope, self.slope) or _at_odds(curvature, self.curvature):
             kept = 0.0
         weight = kept + odd.size
-        slope = (kept * self.slope + odd.size * slope) / weight
-        average = (kept * self.curvature + odd.size * curvature) / weight
+        share = odd.size / weight
+        slope = (1.0 - share) * self.slope + share * slope
+        average = (1.0 - share) * self.curvature + share * curvature
         low, high = sigma / _SHRINKAGE, min(sigma * _GROWTH, LARGEST)
         balance = slope / average * math.sqrt(2.0 * axes / n) if average > 0.0 else high
         balance = min(max(balance, low, 1.0 / LARGEST), high)

@@ -13,7 +13,7 @@ from blackbox_es._config import config
 from blackbox_es._scale import FEWEST, LARGEST, Scale, length, start
 from blackbox_es.generation import Told
 from blackbox_es.gradient_strategy import AntitheticStrategy, GradientState
-from blackbox_es.samplers import Sampler
+from blackbox_es.samplers import Isotropic, Sampler
 from blackbox_es.schedules import Schedule
 from blackbox_es.steps import State
 
@@ -92,6 +92,12 @@ class ScaledStrategy(AntitheticStrategy):
             raise ValueError(
                 f'n_pairs={self.n_pairs}: {found[0]}="auto" measures curvature, which takes at '
                 f"least {FEWEST}"
+            )
+        if found and not (self.sampler is None or isinstance(self.sampler, Isotropic)):
+            # Directions of one length, as signs have, show nothing of a sphere's curvature.
+            raise ValueError(
+                f'sampler={self.sampler!r}: {found[0]}="auto" measures curvature by normal '
+                "directions; leave sampler=None"
             )
         rule = self._rule
         if "learning_rate" in found and not (

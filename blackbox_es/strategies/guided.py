@@ -22,6 +22,7 @@ from blackbox_es.theory import SurrogateQuality, n_axes, optimal_alpha, optimal_
 Array = npt.NDArray[Any]
 
 _MEMORY = 200.0  # pairs over which the quality of the surrogate is averaged
+_JUDGED = _MEMORY / 2.0  # pairs after which it is said if that is no more than chance
 _EVEN = 0.5  # alpha, where odds are 1; and that of "auto" before anything is known
 _LEAST, _MOST = 0.1, 0.9  # of alpha="auto": what is not searched cannot be measured
 _REJECTED = (
@@ -29,8 +30,8 @@ _REJECTED = (
     "(see n_surrogate_rejected_)"
 )
 _WORTHLESS = (
-    "the surrogate gradient is no better than a random direction: the search is next to isotropic "
-    "for as long as that is so (see surrogate_quality_ and alpha_)"
+    "the surrogate gradient has been no better than a random direction: the search is next to "
+    "isotropic for as long as that is so (see surrogate_quality_ and alpha_)"
 )
 
 
@@ -180,9 +181,11 @@ class GuidedES(ScaledStrategy):
         # At first there may be no estimate yet to guide by.
         if after.t > 0 and after.memory.n_rejected > before.memory.n_rejected:
             return _REJECTED
+        # Judged once: that a surrogate is worth nothing near the minimum is no news.
         quality, n, k = after.memory.quality, after.x.size, after.memory.rank
-        known = isinstance(self.alpha, str) and quality.weight > _MEMORY / 2.0
-        return _WORTHLESS if known and quality.r(_EVEN, n=n, k=k) <= k / n else None
+        now = before.memory.quality.weight <= _JUDGED < quality.weight
+        poor = now and isinstance(self.alpha, str) and quality.r(_EVEN, n=n, k=k) <= k / n
+        return _WORTHLESS if poor else None
 
     def check_parameters(self, n: int) -> None:
         super().check_parameters(n)
