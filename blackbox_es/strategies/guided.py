@@ -107,6 +107,13 @@ class GuidedES(ScaledStrategy):
     >>> es = es.fit(lambda x: (x**2).sum(), [1.0, -1.0], surrogate_fn=lambda x: x + 0.1)
     >>> bool(es.fun_ < 1e-2)
     True
+
+    An objective of any scale, with nothing to tune:
+
+    >>> es = GuidedES(alpha="auto", sigma="auto", learning_rate="auto", max_iter=15, random_state=0)
+    >>> es = es.fit(lambda x: (x**2).sum(), np.full(50, 1e6), surrogate_fn=lambda x: x + 1e-3)
+    >>> bool(es.fun_ < 1.0), es.alpha_
+    (True, 0.1)
     """
 
     alpha: float | str = 0.5
@@ -184,7 +191,7 @@ class GuidedES(ScaledStrategy):
         # Judged once: that a surrogate is worth nothing near the minimum is no news.
         quality, n, k = after.memory.quality, after.x.size, after.memory.rank
         now = before.memory.quality.weight <= _JUDGED < quality.weight
-        poor = now and isinstance(self.alpha, str) and quality.r(_EVEN, n=n, k=k) <= k / n
+        poor = now and isinstance(self.alpha, str) and quality.r(_EVEN, n=n, k=k) <= k / n < 1.0
         return _WORTHLESS if poor else None
 
     def check_parameters(self, n: int) -> None:

@@ -30,6 +30,12 @@ class VanillaES(ScaledStrategy):
     >>> es = VanillaES(max_iter=300, random_state=0)
     >>> bool(es.fit(lambda x: (x**2).sum(), [1.0, -1.0]).fun_ < 1e-2)
     True
+
+    An objective of any scale, with nothing to tune:
+
+    >>> es = VanillaES(sigma="auto", learning_rate="auto", max_iter=100, random_state=0)
+    >>> bool(es.fit(lambda x: ((x / 1e6 - 1) ** 2).sum(), [0.0, 0.0]).fun_ < 1e-12)
+    True
     """
 
     beta: float | str = "auto"
