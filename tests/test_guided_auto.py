@@ -314,3 +314,12 @@ def test_what_has_no_meaning_for_the_unbiased(options, message):
         make(**{"alpha": 0.5, "unbiased": True, **options})
     with pytest.raises((TypeError, ValueError), match="unbiased"):
         make(unbiased="yes")
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 0.9, 1.0])
+def test_the_curvature_of_a_sphere_is_found_along_any_guides(alpha):
+    """By a thousand pairs, to a third: ``m tr (H Sigma)^2 = h^2`` with the axes of each alpha."""
+    es = GuidedES(alpha=alpha, sigma="auto", n_pairs=1000, random_state=0).start(np.ones(N))
+    X = es.ask(np.stack([G, OTHER], axis=1))
+    es.tell(X, 1.5 * (X**2).sum(axis=1))
+    assert es.state_.scale.curvature == pytest.approx(3.0, rel=1 / 3)

@@ -151,12 +151,16 @@ def test_failed_pairs_are_left_out(seed, power, failed):
         assert scale == before.after(Told(fewer, values[:, valid], int(valid.sum())), n)
 
 
-@pytest.mark.parametrize("values", [np.full((2, 4), 7.0), np.full((2, 4), np.inf)])
+FLAT, BEYOND, ENDLESS = np.full((2, 4), 7.0), np.full((2, 4), 1e308), np.full((2, 4), np.inf)
+BEYOND[1] *= -1.0  # differences are beyond the range of floats
+
+
+@pytest.mark.parametrize("values", [FLAT, BEYOND, ENDLESS])
 def test_what_says_nothing_changes_nothing(values):
     """A plateau, or values without an end."""
     generation = Generation(np.zeros(2), Isotropic(2, 0.5), 0, 0, 4)
     before = Scale(1.0, 1.0, 1.0, 1.0, 8.0)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         assert before.after(Told(generation, values, 4), 2) == before
 
 
