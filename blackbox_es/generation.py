@@ -145,18 +145,25 @@ class Told:
         center, sampler = self.generation.center, self.generation.sampler
         return sampler.combine(weights, self.generation.key, center.dtype)
 
-    def gradient(self, beta: float) -> Array:
+    def gradient(self, beta: float, *, unbiased: bool = False) -> Array:
         """``beta / (2 n sigma^2 P) sum_p odd[p] d_p``, the antithetic estimate.
 
         With values for utilities its expectation is ``beta Sigma grad f``, exactly so for linear
         and quadratic f; P counts the pairs that did not fail. Of a population that is not mirrored
         it is ``beta / (n sigma^2 P) sum_p u_p d_p``, with the same expectation; with values less
-        their mean, whose variance is much lower, it is (P - 1) / P of that.
+        their mean, whose variance is much lower, it is (P - 1) / P of that. Unbiased, it is
+        multiplied by ``Sigma^-1``, by a sampler that can, and its expectation is ``beta grad f``.
         """
         generation = self.generation
-        sigma = generation.sampler.sigma  # twice, since its square may be out of range
+        sampler: Any = generation.sampler
+        sigma = sampler.sigma  # twice, since its square may be out of range
         size = float(generation.halves * self.n_valid * generation.center.size)
-        return self.combine(self.odd / sigma * (beta / size) / sigma)
+        weights = self.odd / sigma * (beta / size) / sigma
+        if unbiased:
+            return np.asarray(
+                sampler.inverse_combine(weights, generation.key, generation.center.dtype)
+            )
+        return self.combine(weights)
 
     def squares(self, weights: Array) -> Array:
         """``sum_p weights[p] z_p^2``, float64, of the normals z behind the directions."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from blackbox_es import optimizers
 from blackbox_es._config import config
+from blackbox_es._scale import Scale
 from blackbox_es._validation import check_positive
 from blackbox_es._value import Vector, value
 from blackbox_es.generation import Told
@@ -31,11 +33,14 @@ class GradientState(State):
     gradient : ndarray of shape (n,)
     optimizer : tuple of arrays and integers
     memory : value or None
+    scale : Scale or None
+        Of a strategy that finds its own.
     """
 
     gradient: Vector
     optimizer: tuple[Any, ...]
     memory: Any = None
+    scale: Scale | None = None
 
 
 @config
@@ -60,6 +65,8 @@ class GradientStrategy(EvolutionStrategy):
     optimizer: str | optimizers.Optimizer = "adam"
     learning_rate: float | Schedule = 0.01
 
+    finds_scale: ClassVar[bool] = False  # whether sigma and learning_rate may be "auto"
+
     # -- what a concrete strategy says -----------------------------------------------------------
 
     def _memory(self, x: Array) -> Any:
@@ -78,13 +85,27 @@ class GradientStrategy(EvolutionStrategy):
         """The memory after a generation."""
         return memory
 
+    def _scale(self, x: Array) -> Scale | None:
+        """What is known of the objective's scale at the start, for a strategy that finds it."""
+        return None
+
+    def _step(
+        self, state: GradientState, told: Told, gradient: Array
+    ) -> tuple[float | Schedule, Scale | None]:
+        """The learning rate of a step along the estimate, and the scale known after it."""
+        return self.learning_rate, state.scale
+
+    @property
+    def _rule(self) -> optimizers.Optimizer:
+        """How the estimate is followed."""
+        return optimizers.resolve(self.optimizer)
+
     # -- the three functions ---------------------------------------------------------------------
 
     def _init(self, x: Array) -> GradientState:
         gradient = np.zeros_like(x)
         gradient.setflags(write=False)
-        state = optimizers.resolve(self.optimizer).init(x)
-        return GradientState(x, 0, gradient, state, self._memory(x))
+        return GradientState(x, 0, gradient, self._rule.init(x), self._memory(x), self._scale(x))
 
     def _ask(self, state: State, surrogate: Any) -> tuple[State, Plan]:
         assert isinstance(state, GradientState)
@@ -92,33 +113,34 @@ class GradientStrategy(EvolutionStrategy):
         plan = Plan(sampler, self.pairs(state.x.size))
         if memory is state.memory:
             return state, plan
-        return GradientState(state.x, state.t, state.gradient, state.optimizer, memory), plan
+        return replace(state, memory=memory), plan
 
     def _tell(self, state: State, told: Told) -> State:
         assert isinstance(state, GradientState)
         gradient = self.estimate(state, told)
         gradient.setflags(write=False)
         memory = self._learn(state.memory, told)
-        optimizer = optimizers.resolve(self.optimizer)
-        x, moved = optimizers.follow(
-            optimizer, state.x, gradient, state.optimizer, self.learning_rate, state.t
-        )
-        return GradientState(x, state.t + 1, gradient, moved, memory)
+        rate, scale = self._step(state, told, gradient)
+        x, moved = optimizers.follow(self._rule, state.x, gradient, state.optimizer, rate, state.t)
+        return GradientState(x, state.t + 1, gradient, moved, memory, scale)
 
     # -- checks ----------------------------------------------------------------------------------
 
     def check_parameters(self, n: int) -> None:
         super().check_parameters(n)
         for name in ("sigma", "learning_rate"):
-            if not callable(getattr(self, name)):
-                check_positive(name, getattr(self, name), also=" or a schedule")
-        optimizers.resolve(self.optimizer).check()
+            given = getattr(self, name)
+            found = self.finds_scale and isinstance(given, str) and given == "auto"
+            if not callable(given) and not found:
+                also = ', "auto" or a schedule' if self.finds_scale else " or a schedule"
+                check_positive(name, given, also=also)
+        self._rule.check()
 
     def _check_state(self, state: State) -> None:
         assert isinstance(state, GradientState)
         if type(state.memory) is not type(self._memory(state.x)):
             raise ValueError(f"the memory is a {type(state.memory).__name__}")
-        fresh = optimizers.resolve(self.optimizer).init(state.x)
+        fresh = self._rule.init(state.x)
         if _outline(fresh) != _outline(state.optimizer):
             raise ValueError(
                 f"optimizer={self.optimizer!r} cannot go on with the state of the one the search "
@@ -166,11 +188,17 @@ class AntitheticStrategy(GradientStrategy):
         """The value of ``beta="auto"``."""
 
     def estimate(self, state: GradientState, told: Told) -> Array:
-        beta = self.beta
-        return told.gradient(self._auto_beta(state, told) if isinstance(beta, str) else beta)
+        return told.gradient(self._beta(state, told))
+
+    def _beta(self, state: GradientState, told: Told) -> float:
+        return self._auto_beta(state, told) if isinstance(self.beta, str) else self.beta
+
+    def _sigma(self, state: GradientState) -> float:
+        """The scale of the search in the generation to come."""
+        return self._sigma_at(state.t)
 
     def _base(self, state: GradientState) -> Base:
-        sigma = self._sigma_at(state.t)
+        sigma = self._sigma(state)
         if self.sampler is None:
             return Isotropic(state.x.size, sigma)
         return self.sampler.with_sigma(sigma)

@@ -108,6 +108,52 @@ def optimal_alpha(r: float, *, n: int, k: int, n_pairs: int) -> float:
     return n * r * (q * (1.0 - r) + k - r * n) / (q * n * r * (1.0 - r) - (k - r * n) ** 2)
 
 
+def unbiased_variance(alpha: float, r: float, *, n: int, k: int, n_pairs: int) -> float:
+    """``E|g - grad|^2 / |grad|^2`` of the estimate multiplied by ``Sigma^-1``, which has no bias.
+
+    ``(tr Sigma^-1 m1 + 1) / P`` with m1 of `optimal_beta` and ``tr Sigma^-1 = (n-k) n / alpha +
+    k / (alpha/n + (1-alpha)/k)``, since ``E (g^T d)^2 |Sigma^-1 d|^2 = g^T Sigma g tr Sigma^-1 +
+    2 |g|^2`` for ``d ~ N(0, Sigma)``. Without guides it is ``(n + 1) / P``; a guide makes it
+    larger, unless it is worse than a random subspace: what is freed of bias is not guided.
+
+    Parameters
+    ----------
+    alpha : float in (0, 1]
+    r : float in [0, 1]
+        Squared cosine between the gradient and the subspace.
+    n, k, n_pairs : int
+        Dimension, dimension of the subspace (0 for isotropic search), number of pairs.
+
+    Examples
+    --------
+    >>> [round(unbiased_variance(a, 0.5, n=100, k=1, n_pairs=100), 2) for a in (1.0, 0.9, 0.5)]
+    [1.01, 6.51, 50.51]
+    """
+    outside = alpha / n
+    inside = outside + ((1.0 - alpha) / k if k else 0.0)
+    m1, _ = _moments(alpha, r, n, k)
+    return (((n - k) / outside + k / inside) * m1 + 1.0) / n_pairs
+
+
+def n_axes(alpha: float, *, n: int, k: int) -> float:
+    """``1 / tr Sigma^2``: among how many axes the search is spread, n of them at alpha 1.
+
+    Parameters
+    ----------
+    alpha : float in [0, 1]
+    n, k : int
+        Dimension, dimension of the subspace.
+
+    Examples
+    --------
+    >>> [round(n_axes(alpha, n=1000, k=1), 1) for alpha in (0.0, 0.5, 0.9, 1.0)]
+    [1.0, 4.0, 91.0, 1000.0]
+    """
+    outside = alpha / n
+    inside = outside + ((1.0 - alpha) / k if k else 0.0)
+    return 1.0 / ((n - k) * outside**2 + k * inside**2)
+
+
 @value
 class SurrogateQuality:
     """A running estimate of r from the differences that evolution strategies measure anyway.
@@ -130,6 +176,12 @@ class SurrogateQuality:
     unit contains y is a bias of the order of P / memory. For r well above k/n, where s is close to
     1, they tell little more than that.
 
+    Where alpha changes, with ``o = alpha / (1 - alpha)`` over the odds of that alpha which `r` is
+    asked for, ``o k s`` is summed in place of ``k s``. As ``r (1 - s) = o k s alpha / ((1-alpha)
+    n)`` in each generation, the estimating equation ``sum o k s alpha / ((1-alpha) n) - r (1 - s) =
+    0`` has mean zero at the true r, whatever the alphas were, and however they were chosen from
+    generations before. A generation adds to it an error in proportion to its odds.
+
     The sums of ``k s`` and of ``1 - s`` over generations forget: old pairs count less by
     ``exp(-pairs / memory)``. Differences of exactly zero, such as those of failed pairs, are left
     out. Noise of the objective adds to ``var e`` and lowers r.
@@ -149,7 +201,9 @@ class SurrogateQuality:
     weight: float = 0.0
     level: float = 0.0
 
-    def update(self, differences: Array, latent: Array, memory: float) -> SurrogateQuality:
+    def update(
+        self, differences: Array, latent: Array, memory: float, odds: float = 1.0
+    ) -> SurrogateQuality:
         """With the values of one more generation.
 
         Parameters
@@ -160,6 +214,9 @@ class SurrogateQuality:
             The normals of the subspace.
         memory : float
             Number of pairs after which a pair counts 1/e.
+        odds : float
+            ``alpha / (1 - alpha)`` of this generation, over the odds of the alpha that `r` is asked
+            for.
         """
         k = latent.shape[1]
         residuals, n_pairs, largest, total, excess = regress(differences, latent)
@@ -177,7 +234,7 @@ class SurrogateQuality:
             energy = n_pairs * math.exp(2.0 * min(size - level, _MOST))
             rest = energy * (1.0 - excess / total / 2.0)
         return SurrogateQuality(
-            keep * self.guided + k * (energy - rest),
+            keep * self.guided + odds * k * (energy - rest),
             keep * self.rest + rest,
             weight,
             level,

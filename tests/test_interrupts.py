@@ -101,7 +101,7 @@ def by_trials(es, values, k):
 
 def outcome(name, way, k, options):
     """Everything fitted after a search that was interrupted wherever it can be."""
-    es, hits = make(name, n_pairs=2, max_iter=3, **options).start(X0), 0
+    es, hits = make(name, **{"n_pairs": 2, "max_iter": 3, **options}).start(X0), 0
     while not es.stop_reason_:
         hits += way(es, bowl, k)
     return bits(fitted(es)), bits(es.state_), hits
@@ -110,6 +110,7 @@ def outcome(name, way, k, options):
 CASES = [(name, {}) for name in STRATEGIES] + [
     ("guided-es", {"optimizer": SGD(momentum=0.9)}),
     ("vanilla-es", {"optimizer": InPlace(), "learning_rate": 0.1}),
+    ("guided-es", {"n_pairs": 4, "alpha": "auto", "sigma": "auto", "learning_rate": "auto"}),
 ]
 
 

@@ -14,6 +14,7 @@ CHANGES = [
     {"alpha": 0.9}, {"n_guides": 3}, {"n_pairs": 5}, {"shaping": "nes"}, {"n_top": 1},
     {"shaping": "centered_ranks"}, {"sampler": Isotropic(3)}, {"max_iter": 4}, {"max_evals": 25},
     {"optimizer": Adam(beta_1=0.5)}, {"sigma_learning_rate": 0.5}, {"n_windows": 2},
+    {"alpha": "auto"}, {"unbiased": True},
 ]  # fmt: skip
 CASES = [(name, c) for name in STRATEGIES for c in CHANGES if takes(name, **c)]
 CASES = [case for case in CASES if case[0] != "ars" or "optimizer" not in case[1]]  # its is SGD

@@ -79,6 +79,23 @@ class Guided:
         coefs = weighted_sum(weights, self.latent(key, (0, weights.size)), self._scale)
         return self.full_space().combine(weights, key, dtype, (coefs, self.rows))
 
+    def inverse_combine(self, weights: Array, key: Key, dtype: npt.DTypeLike) -> Array:
+        """``sum_p weights[p] Sigma^-1 d_p``, for alpha > 0.
+
+        ``Sigma^-1 = n/alpha (I - w U U^T)`` with ``w = (1-alpha) n / ((1-alpha) n + alpha k)``.
+        What ``d`` has inside the subspace by its own normals is multiplied by ``1 - w``, which is
+        computed as it is: no large part is subtracted from another.
+        """
+        n, k = self.n, len(self.rows)
+        inside = (1.0 - self.alpha) * n
+        kept = self.alpha * k / (inside + self.alpha * k)  # 1 - w
+        total = self.full_space().combine(weights, key, dtype)
+        coefs = kept * weighted_sum(weights, self.latent(key, (0, weights.size)), self._scale)
+        coefs -= (1.0 - kept) * gram(np.concatenate([total[None], self.rows]))[0, 1:]
+        total += mix(coefs[None].astype(dtype), self.rows)[0]
+        total *= n / self.alpha
+        return total
+
 
 @lru_cache(maxsize=1)  # points, gradient and quality of a generation need the same ones
 def _latent(key: Key, pairs: noise.Range, k: int) -> Array:

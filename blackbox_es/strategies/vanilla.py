@@ -6,13 +6,14 @@ from typing import Any
 
 from blackbox_es._config import config
 from blackbox_es.generation import Told
-from blackbox_es.gradient_strategy import AntitheticStrategy, GradientState
+from blackbox_es.gradient_strategy import GradientState
 from blackbox_es.samplers import Sampler
+from blackbox_es.scaled_strategy import ScaledStrategy
 from blackbox_es.theory import optimal_beta
 
 
 @config
-class VanillaES(AntitheticStrategy):
+class VanillaES(ScaledStrategy):
     """Search with ``d ~ N(0, sigma^2 I)``: a gradient estimate from values alone.
 
     ``g = beta / (2 n sigma^2 P) sum_p d_p [f(x + d_p) - f(x - d_p)]``, whose expectation is
@@ -29,6 +30,12 @@ class VanillaES(AntitheticStrategy):
     >>> es = VanillaES(max_iter=300, random_state=0)
     >>> bool(es.fit(lambda x: (x**2).sum(), [1.0, -1.0]).fun_ < 1e-2)
     True
+
+    An objective of any scale, with nothing to tune:
+
+    >>> es = VanillaES(sigma="auto", learning_rate="auto", max_iter=100, random_state=0)
+    >>> bool(es.fit(lambda x: ((x / 1e6 - 1) ** 2).sum(), [0.0, 0.0]).fun_ < 1e-12)
+    True
     """
 
     beta: float | str = "auto"
@@ -38,3 +45,6 @@ class VanillaES(AntitheticStrategy):
 
     def _auto_beta(self, state: GradientState, told: Told) -> float:
         return optimal_beta(1.0, 0.0, n=state.x.size, k=0, n_pairs=told.n_valid)
+
+    def _axes(self, sampler: Sampler) -> float:
+        return float(sampler.n)
