@@ -29,7 +29,6 @@ from blackbox_es._value import REGISTRY, check, freeze, is_value, name_of, parts
 from blackbox_es.box import Box
 from blackbox_es.checkpoint import CheckpointError
 from blackbox_es.generation import Generation
-from blackbox_es.samplers import PROBES
 from blackbox_es.shaping import SHAPINGS
 from blackbox_es.steps import State
 
@@ -189,7 +188,7 @@ def _try(es: Any, state: State, pending: Pending | None) -> None:
             _, generation = steps.ask(es, state, 0)
         else:
             generation = pending.generation
-        if not isinstance(generation.sampler, PROBES):
+        if not es._takes_values(pending.before if pending else state):
             generation = replace(generation, n_pairs=min(2, generation.n_pairs))
         values = np.arange(float(generation.n_points)).reshape(generation.halves, -1)
         after, _ = steps.tell(es, state, generation, values)

@@ -49,8 +49,7 @@ def minimize(
     args : tuple
         Further arguments of ``fun`` and ``jac``.
     method : {"auto", "adaptive-es", "guided-es", "vanilla-es", "pgpe", "snes", "xnes", ...}
-        "auto", as None, is "guided-es" if there is a ``jac``, else "adaptive-es". All names are in
-        `blackbox_es.strategies.STRATEGIES`.
+        "auto", as None, is "adaptive-es". All names are in `blackbox_es.strategies.STRATEGIES`.
     jac : callable, optional
         The surrogate gradient, ``jac(x, *args) -> (n,) or (n, k)``. It may be wrong: it says where
         to look, and only what is measured there is followed.
@@ -82,13 +81,13 @@ def minimize(
     Examples
     --------
     >>> result = minimize(lambda x: (x**2).sum(), [1.0, -1.0], jac=lambda x: x + 0.1,
-    ...                   options={"max_iter": 300, "random_state": 0})
-    >>> result.nfev, bool(result.fun < 1e-2)
-    (4801, True)
+    ...                   options={"random_state": 0})
+    >>> result.success, bool(result.fun < 1e-12)
+    (True, True)
     """
     check_function("jac", jac)
     if method in (None, "auto"):
-        method = "adaptive-es" if jac is None else "guided-es"
+        method = "adaptive-es"
     es = _strategy(method)
     given = _parameters(method, es, options or {}, {"bounds": bounds, "tol": tol})
     es.set_params(**given)

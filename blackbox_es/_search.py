@@ -141,6 +141,11 @@ def finish(es: Configuration, search: Search, values: Array) -> tuple[Search, in
     return Search(seed, state, record, begun, fixed, box, None, reason), info.n_failed
 
 
+def folded(search: Search, x: Array) -> Array:
+    """A point of the search space where the objective is evaluated."""
+    return x if search.box is None else freeze(search.box.fold(x))
+
+
 class NotStarted(RuntimeError, AttributeError):
     """There is no search yet."""
 
@@ -164,9 +169,7 @@ class Results:
     @property
     def x_(self) -> Array:
         search = self._started()
-        if search.box is None:
-            return search.state.x
-        return freeze(search.box.fold(search.state.x))
+        return folded(search, search.state.x)
 
     @property
     def n_iter_(self) -> int:

@@ -30,7 +30,7 @@ from blackbox_es._validation import (
 from blackbox_es._value import Vector, Word, value
 from blackbox_es.box import Box
 from blackbox_es.generation import Generation, Told
-from blackbox_es.samplers import PROBES, Sampler
+from blackbox_es.samplers import Sampler
 from blackbox_es.shaping import Shaping
 
 Array = npt.NDArray[Any]
@@ -171,6 +171,14 @@ class Configuration(Configurable, ABC):
         """Where the next generation is centred."""
         return state.x
 
+    def _wants_surrogate(self, state: State) -> bool:
+        """Whether a surrogate gradient at the center would be made use of now."""
+        return self.takes_surrogate
+
+    def _takes_values(self, state: State) -> bool:
+        """Whether values are taken as they are, and some may be missing, for points chosen."""
+        return False
+
     def _n_points(self, state: State) -> int:
         """How many points the next generation has."""
         return 2 * self.pairs(state.x.size)
@@ -257,8 +265,7 @@ def tell(
     ValueError
         For a shaping of the user's that returns another shape.
     """
-    is_probe = isinstance(generation.sampler, PROBES)
-    shape = shaping.taken if is_probe else shaping.resolve(es.shaping)
+    shape = shaping.taken if es._takes_values(state) else shaping.resolve(es.shaping)
     utilities, n_valid, valid, n_failed, mean = shaping.shaped(shape, values, generation.index)
     if n_valid == 0:
         return replace(state, t=state.t + 1), Info(n_failed, "unbounded", True, mean)

@@ -17,7 +17,7 @@ from blackbox_es._ask_tell import AskTell
 from blackbox_es._config import config
 from blackbox_es._pending import Trial
 from blackbox_es._progress import ProgressBar
-from blackbox_es._search import BUDGETS, STOP_REASONS, Search, over
+from blackbox_es._search import BUDGETS, STOP_REASONS, Search, folded, over
 from blackbox_es._validation import check_function
 from blackbox_es._value import same
 from blackbox_es.evaluation import Callback, Evaluator, SurrogateCall
@@ -102,11 +102,10 @@ class EvolutionStrategy(AskTell):
         self.start(x0)
         with evaluator, ProgressBar(self.verbose, self.max_iter) as bar:
             while not self.stop_reason_:
-                surrogate = None if surrogate_of is None else surrogate_of(self.x_, self._key)
+                at = None if surrogate_of is None else self.surrogate_x_
+                surrogate = None if at is None else surrogate_of(at, self._key)  # type: ignore[misc]
                 # No name for the generation: it would live on when the next one is made.
-                self._finish(
-                    evaluator(self._begin(surrogate, calls=surrogate_of is not None).generation)
-                )
+                self._finish(evaluator(self._begin(surrogate, calls=at is not None).generation))
                 bar.update(self.fun_)
                 if wants_stop is not None and wants_stop(self.result_):
                     self._search = self._search._replace(stop_reason="callback")
@@ -202,6 +201,14 @@ class EvolutionStrategy(AskTell):
         reason = over(self, search.state, search.record, search.begun)
         self._search = search._replace(stop_reason=reason)
         return self
+
+    @property
+    def surrogate_x_(self) -> Array | None:
+        """Where a surrogate gradient is made use of in the next generation; None is nowhere."""
+        search = self._started()
+        if search.pending is not None or not self._wants_surrogate(search.state):
+            return None
+        return folded(search, self._center(search.state))
 
     @property
     def _key(self) -> Key:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from blackbox_es.generation import Generation, Told
-from blackbox_es.samplers import Axes, Ray, directions
+from blackbox_es.samplers import Axes, Chosen, directions
 from blackbox_es.strategies import descent
 
 
@@ -90,10 +90,8 @@ def test_a_kink_stalls_it():
 
 def test_axes_and_rays():
     """What they search, and that sums are sums of directions."""
-    axes, ray = (
-        Axes(np.array([0.5, 2.0, 1.0])),
-        Ray(np.array([1.0, -2.0, 0.0]), np.array([0.0, 3.0])),
-    )
+    axes = Axes(np.array([0.5, 2.0, 1.0]))
+    ray = Chosen(np.array([[1.0, -2.0, 0.0], [0.0, 3.0, 0.5]]))
     for sampler, n_pairs in ((axes, 3), (ray, 2)):
         d, w = directions(sampler, (1, 2), (0, n_pairs)), np.linspace(-1, 2, n_pairs)
         np.testing.assert_array_equal(sampler.combine(w, (1, 2), float), w @ d)

@@ -14,19 +14,18 @@ from blackbox_es.samplers.elongated import Elongated
 from blackbox_es.samplers.guided import Guided, orthonormal_rows, unit_guide
 from blackbox_es.samplers.low_rank import LowRank
 from blackbox_es.samplers.normal import Affine, Diagonal, Isotropic
-from blackbox_es.samplers.probes import PROBES, Axes, Ray
+from blackbox_es.samplers.probes import Axes, Chosen
 
 __all__ = [
-    "PROBES",
     "Affine",
     "Axes",
     "Base",
+    "Chosen",
     "Diagonal",
     "Elongated",
     "Guided",
     "Isotropic",
     "LowRank",
-    "Ray",
     "Sampler",
     "directions",
     "orthonormal_rows",

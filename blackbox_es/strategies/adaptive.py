@@ -15,7 +15,8 @@ from blackbox_es.shaping import RANK_BASED, Shaping, resolve
 from blackbox_es.steps import Plan, State
 from blackbox_es.strategies import portfolio
 from blackbox_es.strategies.evolution import Tolerance
-from blackbox_es.strategies.portfolio import Ended, PortfolioState, Settings
+from blackbox_es.strategies.portfolio import PortfolioState
+from blackbox_es.strategies.runs import Ended, Settings
 from blackbox_es.strategy import EvolutionStrategy
 
 Array = npt.NDArray[Any]
@@ -95,6 +96,7 @@ class AdaptiveES(EvolutionStrategy):
     xatol: float | None = None
     fatol: float = 0.0
 
+    takes_surrogate: ClassVar[bool] = True
     minds_plateaus: ClassVar[bool] = True
     at_start: ClassVar[tuple[str, ...]] = (
         "random_state",
@@ -134,10 +136,20 @@ class AdaptiveES(EvolutionStrategy):
     def _center(self, state: Any) -> Array:
         return portfolio.center(state)
 
+    def _wants_surrogate(self, state: Any) -> bool:
+        return portfolio.wants_surrogate(state)
+
+    def _takes_values(self, state: Any) -> bool:
+        return bool(state.turn != "evolution")
+
     def _n_points(self, state: Any) -> int:
         return portfolio.n_points(state)
 
     def _ask(self, state: Any, surrogate: Any) -> tuple[State, Plan]:
+        if surrogate is not None:
+            state = portfolio.shown(state, surrogate)
+        if self.max_evals is not None:
+            state = portfolio.within(state, self.max_evals - self.n_reevaluations)
         return state, portfolio.plan(state)
 
     def _tell(self, state: Any, told: Told) -> PortfolioState:

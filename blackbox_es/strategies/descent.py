@@ -1,12 +1,10 @@
-"""One run of a quasi-Newton descent whose slopes are differences of values: pure functions.
+"""One run of a quasi-Newton descent, along differences of values or surrogates: pure functions.
 
     value at x -> slopes -> a ray -> .. -> x', slopes -> a ray -> ..
 
-Each arrow is a generation: one point, n of them (2 n when forward differences are too coarse), or
-one point of a line search. The direction is ``-H g`` with the limited-memory H of Nocedal 1980,
-"Updating quasi-Newton matrices with limited storage"; a step is accepted when the value falls by
-``1e-4`` of what the slope promises (Armijo 1966), else it is shortened to the minimum of the
-parabola through what is known. Without a memory the first ray is extended while values fall.
+Each arrow is a generation: one point; twice as many points as there are coordinates, where
+curvature or precision is wanted, or as many; one point of a line search. Slopes may also be
+surrogates, which need no values (see `guide`).
 """
 
 from __future__ import annotations
@@ -20,16 +18,17 @@ import numpy.typing as npt
 
 from blackbox_es._value import Count, Positive, Rows, Vector, value
 from blackbox_es.generation import Told
-from blackbox_es.samplers import Axes, Ray
+from blackbox_es.samplers import Axes, Chosen
 from blackbox_es.steps import Plan
+from blackbox_es.strategies import guide as guides
+from blackbox_es.strategies import ray as rays
+from blackbox_es.strategies.guide import Guide
+from blackbox_es.strategies.quasi_newton import bent, dot, newton, positive
+from blackbox_es.strategies.ray import Ray
 
 Array = npt.NDArray[Any]
 
-_MEMORY = 40  # steps remembered
-_ARMIJO = 1e-4
-_TRIES = 12  # of a ray; by then it is shorter by 2^-12 at the least
-_LONGER = 4.0
-_FLATTEST = 1e-12  # of the curvatures, over the largest
+_MEMORY = 100  # steps remembered
 
 
 @value
@@ -47,14 +46,8 @@ class Descent:
         The size of the second derivatives along the axes, where the run began.
     slope : ndarray of shape (n,) or None
         The gradient at x, where known.
-    direction : ndarray of shape (n,) or None
-        Of the ray that is searched.
-    t, best_t, best_f : float
-        The step on the ray whose value is awaited, the best one accepted (0 is none), its value.
-    tries : int
-        Steps refused on this ray.
-    extending : bool
-        Whether longer steps are tried as long as values fall.
+    ray : Ray or None
+        What is searched; None as long as the slope is not known.
     central : bool
         Whether differences are central.
     last_x, last_slope : ndarray of shape (n,) or None
@@ -62,7 +55,16 @@ class Descent:
     steps, changes : ndarray of shape (k, n)
         What is remembered of steps and of the changes of the slope along them.
     n_failed : int
-        Rays in a row on which no value was lower.
+        Rays in a row on which no value was lower, or by no more than rounding.
+    guide : Guide
+    shown : ndarray of shape (n,) or None
+        A surrogate of the slope at x that is not followed yet.
+    share : float
+        How much of the slope at x it shows.
+    guided : bool
+        Whether the slope is a surrogate.
+    reach : float
+        The last step along a surrogate, without a memory.
     reason : str or None
         Why the run has ended.
     """
@@ -74,16 +76,16 @@ class Descent:
     f: float | None = None
     curvature: Vector | None = None
     slope: Vector | None = None
-    direction: Vector | None = None
-    t: float = 0.0
-    best_t: float = 0.0
-    best_f: float = math.inf
-    tries: Count = 0
-    extending: bool = False
+    ray: Ray | None = None
     central: bool = False
     last_x: Vector | None = None
     last_slope: Vector | None = None
     n_failed: Count = 0
+    guide: Guide = Guide()
+    shown: Vector | None = None
+    share: float = 0.0
+    guided: bool = False
+    reach: float = 0.0
     reason: str | None = None
 
 
@@ -93,19 +95,43 @@ def begin(x: Array, scale: float) -> Descent:
     return Descent(x, scale, nothing, nothing)
 
 
+def wants_surrogate(run: Descent) -> bool:
+    """Whether the next ray may follow one."""
+    return run.f is not None and run.ray is None
+
+
+def shown(run: Descent, surrogate: Any) -> Descent:
+    """The run with a surrogate of the slope at x."""
+    slope = guides.as_slope(surrogate, run.x.size)
+    if not wants_surrogate(run) or slope is None:
+        return replace(run, guide=guides.left_off(run.guide), shown=None)
+    guide = run.guide
+    if guide.left > 0.0:
+        guide = guides.met(guide, slope, run.f)  # type: ignore[arg-type]
+        if (
+            not guide.left > 0.0 and run.guide.alone
+        ):  # it has been followed alone, and what is remembered is its
+            run = replace(_forgotten(run), last_x=None)
+    run = replace(run, guide=guide, shown=slope.astype(run.x.dtype))
+    return _followed(run) if guide.left > 0.0 else run
+
+
 def plan(run: Descent) -> Plan:
     """The points whose values a run needs next."""
     x = run.x
     if run.f is None:
-        return Plan(Ray(np.ones_like(x), np.zeros(1, x.dtype)), 1, mirrored=False)
-    if run.direction is None:
+        return Plan(Chosen(np.zeros_like(x)[None]), 1, mirrored=False)
+    if _is_gauge(run):
+        rows = guides.directions(run.shown, 0, _small(run))  # type: ignore[arg-type]
+        return Plan(Chosen(rows.astype(x.dtype)), len(rows))
+    if run.ray is None:
         return Plan(Axes(_differences(run)), x.size, mirrored=_is_central(run))
-    return Plan(Ray(run.direction, np.full(1, run.t, x.dtype)), 1, mirrored=False)
+    return Plan(Chosen(x.dtype.type(run.ray.t) * run.ray.direction[None]), 1, mirrored=False)
 
 
 def n_points(run: Descent) -> int:
     """How many they are."""
-    if run.f is None or run.direction is not None:
+    if run.f is None or run.ray is not None:
         return 1
     return run.x.size * (2 if _is_central(run) else 1)
 
@@ -116,18 +142,61 @@ def learn(run: Descent, told: Told) -> Descent:
     if run.f is None:
         f = float(values[0, 0])
         return replace(run, f=f, reason=None if math.isfinite(f) else "failed")
-    if run.direction is None:
+    if _is_gauge(run):
+        slopes = (values[0] - values[1]) / (2.0 * _small(run))
+        run = replace(run, guide=guides.gauged(run.guide, slopes, run.shown))  # type: ignore
+        return _followed(run) if run.guide.left > 0.0 else run
+    if run.ray is None:
         if not np.isfinite(values).all():
             return replace(run, reason="failed")
         steps, dtype = _differences(run).astype(float), run.x.dtype
         low = values[1] if _is_central(run) else run.f
         slope = (values[0] - low) / (2.0 * steps if _is_central(run) else steps)
         if run.curvature is None:
-            bend = np.abs(((values[0] - run.f) + (values[1] - run.f)) / np.square(steps))
-            bend = np.maximum(bend, _FLATTEST * bend.max()) if bend.any() else np.ones_like(bend)
-            run = replace(run, curvature=bend.astype(dtype))
-        return _aimed(_remembered(run, slope.astype(dtype)))
-    return _searched(run, float(values[0, 0]))
+            bend = ((values[0] - run.f) + (values[1] - run.f)) / np.square(steps)
+            run = replace(run, curvature=positive(bend).astype(dtype))
+        return _aimed(_compared(_remembered(run, slope.astype(dtype))))
+    f, before = float(values[0, 0]), float(run.f)  # type: ignore[arg-type]
+    ray = rays.told(run.ray, f, before, dot(run.slope, run.ray.direction))  # type: ignore[arg-type]
+    run = replace(run, ray=ray)
+    if run.guided:
+        lowest = min(f, ray.best_f, before)
+        run = replace(run, guide=guides.spent(run.guide, lowest, run.x.size))
+    if ray.end is None:
+        return run
+    return _moved(run) if ray.end == "moved" else _failed(run)
+
+
+def _is_gauge(run: Descent) -> bool:
+    """Whether a surrogate is looked at before the first differences."""
+    n = run.x.size
+    new = run.curvature is None and run.ray is None and not run.guide.gauged
+    return new and run.shown is not None and n >= guides.MANY
+
+
+def _small(run: Descent) -> float:
+    return run.scale * float(np.finfo(run.x.dtype).eps ** (1.0 / 3.0))
+
+
+def _followed(run: Descent) -> Descent:
+    """The run with a ray along the surrogate that was shown."""
+    slope = run.x.dtype.type(run.guide.factor) * run.shown
+    run = replace(run, guided=True, shown=None)
+    return _aimed(_remembered(run, slope) if run.guide.alone else replace(run, slope=slope))
+
+
+def _compared(run: Descent) -> Descent:
+    """The run with what the surrogate is worth beside the slope."""
+    if run.shown is None:
+        return replace(run, share=0.0)
+    slope: Any = run.slope
+    along = newton(run.shown, run.steps, run.changes, run.curvature)
+    best = newton(slope, run.steps, run.changes, run.curvature)
+    a, b, c = -dot(slope, along), -dot(run.shown, along), -dot(slope, best)
+    if not (b > 0.0 and c > 0.0):
+        return replace(run, share=0.0, shown=None)
+    guide = replace(run.guide, factor=a / b)
+    return replace(run, share=a * a / (b * c), guide=guide, shown=None)
 
 
 def _is_central(run: Descent) -> bool:
@@ -152,21 +221,16 @@ def _remembered(run: Descent, slope: Array) -> Descent:
     if run.last_x is None or run.last_slope is None:
         return replace(run, slope=slope)
     step, change = run.x - run.last_x, slope - run.last_slope
-    curvature, a, b = _dot(step, change), _dot(step, step), _dot(change, change)
-    if not curvature > 1e-10 * math.sqrt(a) * math.sqrt(b):
+    along, a, b = dot(step, change), dot(step, step), dot(change, change)
+    least = (
+        0.5 if run.guided and not run.guide.exact else 1e-10
+    )  # the changes of noisy surrogates tell little
+    if not along > least * math.sqrt(a) * math.sqrt(b):
         return replace(run, slope=slope)
     steps = np.concatenate([run.steps[1 - _MEMORY :], step[None]])
     changes = np.concatenate([run.changes[1 - _MEMORY :], change[None]])
-    bent = _bent(run.curvature, step, change, curvature)
-    return replace(run, slope=slope, steps=steps, changes=changes, curvature=bent)
-
-
-def _bent(curvature: Any, step: Array, change: Array, along: float) -> Array:
-    """The diagonal of the update of a diagonal curvature, scaled to fit the change before it."""
-    scaled = curvature * (_dot(change, change / curvature) / along)
-    part = scaled * step
-    bent = scaled - np.square(part) / _dot(part, step) + np.square(change) / along
-    return np.asarray(np.maximum(bent, _FLATTEST * bent.max()))
+    curvature = None if run.curvature is None else bent(run.curvature, step, change)
+    return replace(run, slope=slope, steps=steps, changes=changes, curvature=curvature)
 
 
 def _aimed(run: Descent) -> Descent:
@@ -174,90 +238,61 @@ def _aimed(run: Descent) -> Descent:
     slope: Any = run.slope
     if not slope.any():
         return replace(run, reason="flat")
-    direction = _newton(run)
-    if not _dot(slope, direction) < 0.0:
+    direction = newton(slope, run.steps, run.changes, run.curvature)
+    if not dot(slope, direction) < 0.0:
         run = _forgotten(run)
-        direction = _newton(run)
-    first = len(run.steps) == 0
-    t = min(1.0, _LONGER * run.scale / float(np.abs(direction).max())) if first else 1.0
-    return replace(
-        run, direction=direction, t=t, best_t=0.0, best_f=math.inf, tries=0, extending=first
-    )
-
-
-def _newton(run: Descent) -> Array:
-    """``-H slope``, by the two loops of the limited-memory update of the inverse curvature."""
-    slope: Any = run.slope
-    curvature: Any = run.curvature
-    steps, changes = run.steps, run.changes
-    q = slope.astype(float)
-    shares = []
-    for s, y in zip(steps[::-1], changes[::-1], strict=True):
-        shares.append(_dot(s, q) / _dot(s, y))
-        q -= shares[-1] * y
-    q /= curvature
-    for s, y in zip(steps, changes, strict=True):
-        q += s * (shares.pop() - _dot(y, q) / _dot(s, y))
-    return np.asarray(-q, slope.dtype)
+        direction = newton(slope, run.steps, run.changes, run.curvature)
+    longest, t, kind = float(np.abs(direction).max()), 1.0, "plain"
+    if run.guided and run.reach > 0.0 and (len(run.steps) == 0 or not run.guide.alone):
+        t, kind = run.reach, "refined"
+    elif len(run.steps) == 0:
+        t, kind = min(1.0, rays.LONGER * run.scale / longest), "extended"
+        t = run.scale / longest if run.curvature is None else t
+    return replace(run, ray=Ray(direction, t, kind))
 
 
 def _forgotten(run: Descent) -> Descent:
     return replace(run, steps=run.steps[:0], changes=run.changes[:0])
 
 
-def _dot(a: Array, b: Array) -> float:
-    """In a fixed order: that of BLAS depends on its threads."""
-    return float((a * b).sum(dtype=float))
-
-
-# -- rays ----------------------------------------------------------------------------------------
-
-
-def _searched(run: Descent, f: float) -> Descent:
-    """The run after the value at ``x + t direction``."""
-    before: Any = run.f
-    if run.best_t > 0.0:  # extending
-        if f < run.best_f:
-            return replace(run, best_t=run.t, best_f=f, t=run.t * _LONGER)
-        return _moved(run)
-    expected = _dot(run.slope, run.direction) * run.t  # type: ignore[arg-type]
-    if f <= before + _ARMIJO * expected:
-        accepted = replace(run, best_t=run.t, best_f=f)
-        return replace(accepted, t=run.t * _LONGER) if run.extending else _moved(accepted)
-    if run.tries + 1 == _TRIES:
-        return _failed(run)
-    shorter, bend = 0.1, f - before - expected
-    if math.isfinite(f):
-        shorter = min(max(-expected / (2.0 * bend), 0.1), 0.5) if bend > 0.0 else 0.5
-    return replace(run, t=run.t * shorter, tries=run.tries + 1, extending=False)
-
-
 def _moved(run: Descent) -> Descent:
     """The run at the best point of its ray."""
-    before: Any = run.f
-    gain = before - run.best_f
-    coarse = gain <= 1e-13 * max(1e-3, abs(run.best_f))
-    x = run.x + run.x.dtype.type(run.best_t) * run.direction
-    return replace(
-        run,
-        x=x,
-        f=run.best_f,
-        slope=None,
-        direction=None,
-        last_x=run.x,
-        last_slope=run.slope,
-        n_failed=0,
-        central=run.central or coarse,
-        reason="tol" if coarse and run.central else None,
-    )
+    ray: Any = run.ray
+    gain = run.f - ray.best_f
+    coarse = gain <= 1e-13 * max(1e-3, abs(ray.best_f))
+    x = run.x + run.x.dtype.type(ray.best_t) * ray.direction
+    n_failed = run.n_failed + 1 if coarse else 0
+    moved = replace(run, x=x, f=ray.best_f, slope=None, ray=None, guided=False)
+    if run.guided:
+        guide = guides.left_off(run.guide) if coarse else run.guide
+        moved = replace(moved, guide=guide, reach=ray.best_t)
+        if not run.guide.alone:
+            return moved  # its memory is of differences
+        return replace(moved, last_x=run.x, last_slope=run.slope)
+    guide = guides.compared(run.guide, run.share, gain, run.x.size)
+    moved = replace(moved, guide=guide, reach=0.0, last_x=run.x, last_slope=run.slope)
+    if coarse and not run.central:
+        return _sharpened(moved)
+    return replace(moved, n_failed=n_failed, reason="tol" if n_failed > 1 else None)
+
+
+def _sharpened(run: Descent) -> Descent:
+    """The run with central differences from here on, and nothing remembered of coarser ones."""
+    run = replace(_forgotten(run), slope=None, ray=None, last_x=None, curvature=None)
+    return replace(run, central=True, n_failed=0)
 
 
 def _failed(run: Descent) -> Descent:
     """The run after a ray on which no value was lower."""
-    remembered = len(run.steps) > 0
+    remembered, guided = len(run.steps) > 0, run.guided
+    if guided:
+        run = replace(run, guide=guides.left_off(run.guide), guided=False, slope=None)
+        if run.curvature is None:  # what is remembered is of surrogates
+            run = replace(_forgotten(run), last_x=None)
+        return replace(run, ray=None, reach=0.0)
     run = replace(_forgotten(run), n_failed=run.n_failed + 1)
     if not run.central:
-        return replace(run, central=True, slope=None, direction=None, last_x=None, n_failed=0)
+        return _sharpened(run)
     if not remembered or run.n_failed > 1:
         return replace(run, reason="stalled")
     return _aimed(run)

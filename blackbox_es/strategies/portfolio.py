@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,68 +13,17 @@ from blackbox_es import noise
 from blackbox_es._value import Count, Vector, value
 from blackbox_es.generation import Told
 from blackbox_es.noise import RESTARTS, Key
-from blackbox_es.samplers import Ray
+from blackbox_es.samplers import Chosen
 from blackbox_es.steps import Plan, State
 from blackbox_es.strategies import descent, evolution
 from blackbox_es.strategies.descent import Descent
-from blackbox_es.strategies.evolution import Evolution, Tolerance
+from blackbox_es.strategies.evolution import Evolution
+from blackbox_es.strategies.runs import Effort, Ended, Settings
 
 Array = npt.NDArray[Any]
 
 _LEADING = 0.9  # share of the evaluations for a descent that is ahead of all else
 _SPREAD = 2.0  # of the points where runs begin anew, times sigma
-
-
-class Settings(NamedTuple):
-    """What runs begin with.
-
-    Attributes
-    ----------
-    scales : ndarray of shape (n,)
-        Standard deviations at the start.
-    n_pairs : int
-    full : bool
-        Whether the metric is a full matrix.
-    tolerance : Tolerance
-    n_restarts : int or None
-        Of evolutions; None is any number.
-    small : bool
-        Whether some of them have small populations and scales.
-    """
-
-    scales: Array
-    n_pairs: int
-    full: bool
-    tolerance: Tolerance
-    n_restarts: int | None
-    small: bool
-
-
-@value
-class Ended:
-    """A run that has ended: of what kind, why, after how many evaluations, at what value."""
-
-    kind: str
-    reason: str
-    n_evaluations: Count
-    fun: float
-
-
-@value
-class Effort:
-    """Evaluations, and what they have led to.
-
-    Parameters
-    ----------
-    total, run : int
-        Of all runs of a kind, and of the one of now.
-    best : float
-        The best value seen by evolutions, and that which ended descents have reached.
-    """
-
-    total: Count = 0
-    run: Count = 0
-    best: float = math.inf
 
 
 @value
@@ -100,7 +49,7 @@ class PortfolioState(State):
     n_doubled : int
         How often the population has been doubled.
     large, small : int
-        Evaluations of evolutions that began anew with such populations, and with small ones.
+        Evaluations of later evolutions with such populations, and with small ones.
     is_small : bool
         Whether the evolution of now has a small one.
     ended : tuple of Ended
@@ -129,7 +78,7 @@ class PortfolioState(State):
 def begin(x: Array, settings: Settings, slopes: bool) -> PortfolioState:
     """Both runs at x."""
     run = evolution.begin(x, settings.scales, settings.n_pairs, settings.full)
-    other = descent.begin(x, _first_step(settings)) if slopes else None
+    other = descent.begin(x, float(settings.scales.max()) / 2.0) if slopes else None
     return PortfolioState(x, 0, run, other, "descent" if slopes else "evolution", x, x)
 
 
@@ -139,21 +88,42 @@ def center(state: PortfolioState) -> Array:
     return run.x  # type: ignore[no-any-return]
 
 
+def within(state: PortfolioState, budget: float) -> PortfolioState:
+    """The state with an evolution's turn if the descent needs more evaluations than are left."""
+    if state.turn != "descent":
+        return state
+    _, n_pairs, mirrored = plan(state)
+    fits = state.evolved.total + state.descended.total + n_pairs * (1 + mirrored) <= budget
+    return state if fits or state.evolution.reason else replace(state, turn="evolution")
+
+
 def plan(state: PortfolioState) -> Plan:
     """The points whose values are needed next."""
     if state.turn == "evolution":
         return evolution.plan(state.evolution)
     if state.turn == "descent":
         return descent.plan(state.descent)  # type: ignore[arg-type]
-    x = state.x
-    return Plan(Ray(np.ones_like(x), np.zeros(1, x.dtype)), 1, mirrored=False)
+    return Plan(Chosen(np.zeros_like(state.x)[None]), 1, mirrored=False)
+
+
+def wants_surrogate(state: PortfolioState) -> bool:
+    """Whether the next generation may be a ray along one."""
+    return state.turn == "descent" and descent.wants_surrogate(state.descent)  # type: ignore[arg-type]
+
+
+def shown(state: PortfolioState, surrogate: Any) -> PortfolioState:
+    """The state with a surrogate of the slope at the center."""
+    if not wants_surrogate(state):
+        return state
+    return replace(state, descent=descent.shown(state.descent, surrogate))  # type: ignore[arg-type]
 
 
 def n_points(state: PortfolioState) -> int:
-    """How many they are."""
-    if state.turn == "evolution":
-        return 2 * state.evolution.n_pairs
-    return descent.n_points(state.descent) if state.turn == "descent" else 1  # type: ignore[arg-type]
+    """How many there will be, at least: `within` a budget there may be less for a descent."""
+    if state.turn == "descent":
+        n = descent.n_points(state.descent)  # type: ignore[arg-type]
+        return n if n == 1 or state.evolution.reason else 2 * state.evolution.n_pairs
+    return 2 * state.evolution.n_pairs if state.turn == "evolution" else 1
 
 
 def learn(state: PortfolioState, told: Told, settings: Settings) -> PortfolioState:
@@ -194,8 +164,7 @@ def _with_kept(state: PortfolioState, x: Array, fun: float) -> PortfolioState:
     return replace(state, x=x, kept=x, kept_fun=fun) if fun < state.kept_fun else state
 
 
-def _used(effort: Effort, told: Told, best: float = math.inf) -> Effort:
-    n = told.values.size
+def _used(effort: Effort, n: int, best: float = math.inf) -> Effort:
     return Effort(effort.total + n, effort.run + n, min(effort.best, best))
 
 
@@ -207,7 +176,8 @@ def _evolved(state: PortfolioState, told: Told, settings: Settings) -> Portfolio
     run = evolution.learn(state.evolution, told, settings.tolerance)
     middle = np.sort(told.values, axis=None)[told.values.size // 2]  # some may be infinite
     better = bool(middle < state.kept_fun)
-    effort = _used(state.evolved, told, float(np.fmin.reduce(told.values.ravel())))
+    best = float(np.fmin.reduce(told.values.ravel()))
+    effort = _used(state.evolved, told.values.size, best)
     state = replace(state, x=run.x if better else state.kept, evolution=run, evolved=effort)
     if run.reason is None:
         return _next(state)
@@ -219,7 +189,7 @@ def _evolved(state: PortfolioState, told: Told, settings: Settings) -> Portfolio
 def _evolution_ended(state: PortfolioState, told: Told, settings: Settings) -> PortfolioState:
     """After the value of the point that an evolution has ended at: another, if there is to be."""
     run, fun, effort = state.evolution, float(told.values[0, 0]), state.evolved
-    effort = _used(effort, told) if state.turn == "evolution ended" else effort
+    effort = _used(effort, 1) if state.turn == "evolution ended" else effort
     ended = Ended("evolution", run.reason or "", effort.run, fun)
     state = _with_kept(replace(state, x=state.kept, ended=(*state.ended, ended)), run.x, fun)
     state = replace(state, evolved=replace(effort, run=0))
@@ -255,14 +225,10 @@ def _elsewhere(state: PortfolioState, key: Key, settings: Settings) -> Array:
 # -- descents ------------------------------------------------------------------------------------
 
 
-def _first_step(settings: Settings) -> float:
-    return float(settings.scales.max()) / 2.0
-
-
 def _descended(state: PortfolioState, told: Told) -> PortfolioState:
     """After values for the descent."""
     run = descent.learn(state.descent, told)  # type: ignore[arg-type]
-    state = replace(state, descent=run, descended=_used(state.descended, told))
+    state = replace(state, descent=run, descended=_used(state.descended, told.values.size))
     if run.f is not None:
         state = _with_kept(state, run.x, run.f)
     return _next(state) if run.reason is None else replace(state, turn="descent ended")
@@ -272,7 +238,7 @@ def _descent_ended(state: PortfolioState, told: Told, settings: Settings) -> Por
     """After one more value of the point that a descent has ended at."""
     run: Any = state.descent
     fun = float(told.values[0, 0])
-    effort = _used(state.descended, told, fun)
+    effort = _used(state.descended, 1, fun)
     ended = Ended("descent", run.reason, effort.run, fun)
     known = min(state.evolved.best, *(one.fun for one in state.ended), math.inf)
     state = replace(
@@ -287,4 +253,4 @@ def _descent_ended(state: PortfolioState, told: Told, settings: Settings) -> Por
     if settings.n_restarts == 0 or state.noisy or state.evolution.reason is not None:
         return _next(state)
     x = _elsewhere(state, told.generation.key, settings)
-    return _next(replace(state, descent=descent.begin(x, _first_step(settings))))
+    return _next(replace(state, descent=descent.begin(x, float(settings.scales.max()) / 2.0)))
