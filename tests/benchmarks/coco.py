@@ -23,6 +23,7 @@ larger budget. Several processes may run at once, with different solvers or ``--
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -150,7 +151,9 @@ def ours(run: Run, x0: Any, seed: int, method: str = "auto", **options: Any) -> 
     minimize(run, x0, method=method, callback=run.callback, options=given)
 
 
-def pycma(run: Run, x0: Any, seed: int, restarts: dict[str, Any] | None = None, **options: Any):  # type: ignore[no-untyped-def]
+def pycma(
+    run: Run, x0: Any, seed: int, restarts: dict[str, Any] | None = None, **options: Any
+) -> None:
     """CMA-ES of cma; with restarts, these are from random points."""
     import cma
 
@@ -249,10 +252,8 @@ def result(
     number = int(np.random.SeedSequence([seed, *case]).generate_state(1)[0] >> 1)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        try:
+        with contextlib.suppress(records.Spent):
             SOLVERS[name](run, np.zeros(dimension), number, **options)
-        except records.Spent:
-            pass
     counts, values = run.values()
     hits = coco_results.first_hits(counts, np.array(values) - lowest)
     return {

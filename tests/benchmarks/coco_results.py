@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import records
+from scipy.optimize import isotonic_regression
 
 KEY = ("solver", "suite", "function", "dimension", "instance", "seed")
 TARGETS = 10.0 ** np.linspace(2.0, -8.0, 51)
@@ -95,7 +96,7 @@ def load(
             {case: found[solver][case][1] for case in common},
             min(found[solver][case][0] / case[1] for case in common),
         )
-        for solver in solvers or found
+        for solver in solvers or sorted(found, key=lambda name: (not name.startswith("ours"), name))
         if solver in found
     }
 
@@ -116,7 +117,10 @@ def report(found: dict[str, Runs], suite: str) -> str:
     text = [f"{suite}: targets reached, per cent, in {len(cases)} runs of each solver"]
     for budget in BUDGETS:
         lines = [
-            [solver, *(f"{100 * share(runs.chosen(which), budget):.1f}" for which in parts.values())]
+            [
+                solver,
+                *(f"{100 * share(runs.chosen(which), budget):.1f}" for which in parts.values()),
+            ]
             for solver, runs in found.items()
             if runs.per_dimension >= budget
         ]
@@ -158,58 +162,60 @@ def draw(found: dict[str, Runs], suite: str, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    cases = next(iter(found.values())).cases
-    dimensions = np.unique(cases[:, 1])
+    dimensions, counts = np.unique(next(iter(found.values())).cases[:, 1], return_counts=True)
     columns = min(2, len(dimensions))
     rows = -(-len(dimensions) // columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(5.2 * columns, 3.7 * rows), squeeze=False, layout="constrained"
+        rows, columns, figsize=(5.4 * columns, 3.7 * rows), squeeze=False, layout="constrained"
     )
     last = max(runs.per_dimension for runs in found.values())
-    for axis, n in zip(axes.flat, dimensions, strict=False):
-        ends = {}
-        for i, (solver, runs) in enumerate(found.items()):
-            which = cases[:, 1] == n
-            hits = np.sort(runs.chosen(which))
-            x = hits[hits <= runs.per_dimension]
-            y = 100.0 * np.arange(1, x.size + 1) / hits.size
-            x, y = [1.0, *x, runs.per_dimension], [0.0, *y, y[-1] if y.size else 0.0]
-            y[0] = 100.0 * share(hits, 1.0)
-            axis.step(
-                x, y, where="post", color=COLOURS[i % len(COLOURS)],
-                linestyle=STYLES[i % len(STYLES)], linewidth=1.6,
-            )  # fmt: skip
-            ends[solver] = y[-1]
-        axis.set_xscale("log")
-        axis.set_xlim(1.0, last)
-        axis.set_ylim(0.0, 100.0)
-        axis.set_title(f"n = {n}", loc="left", fontsize=11)
-        axis.grid(color="#dddddd", linewidth=0.6)
-        axis.spines[["top", "right"]].set_visible(False)
-        for i, (solver, y) in enumerate(zip(ends, apart(list(ends.values()), 5.5), strict=True)):
-            axis.annotate(
-                solver, (1.0, y / 100.0), xycoords="axes fraction", xytext=(5, 0),
-                textcoords="offset points", va="center", fontsize=8.5,
-                color=COLOURS[i % len(COLOURS)], annotation_clip=False,
-            )  # fmt: skip
+    for axis, n, count in zip(axes.flat, dimensions, counts, strict=False):
+        panel(axis, found, n, last)
+        axis.set_title(f"n = {n}   ({count} runs of each)", loc="left", fontsize=10)
     for axis in axes.flat[len(dimensions) :]:
         axis.remove()
     figure.supxlabel("evaluations / n", fontsize=10)
     figure.supylabel("targets reached, %", fontsize=10)
-    runs_each = len(cases) // len(dimensions)
-    figure.suptitle(f"{suite}: {len(TARGETS)} targets, 1e2 to 1e-8, {runs_each} runs in each panel")
+    figure.suptitle(f"{suite}: {TARGETS.size} targets from 1e2 to 1e-8 above the minimum")
     figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def panel(axis: Any, found: dict[str, Runs], n: int, last: float) -> None:
+    """The curves of one dimension, each with its name at its end."""
+    ends = []
+    styles = [
+        {"color": COLOURS[i % len(COLOURS)], "linestyle": STYLES[i % len(STYLES)], "linewidth": 1.6}
+        for i in range(len(found))
+    ]
+    for runs, style in zip(found.values(), styles, strict=True):
+        hits = np.sort(runs.chosen(runs.cases[:, 1] == n))
+        hits, total = hits[hits <= runs.per_dimension], hits.size
+        x = np.concatenate([hits, [runs.per_dimension]])
+        y = 100.0 * np.concatenate([np.arange(1, hits.size + 1), [hits.size]]) / total
+        axis.step(x, y, where="post", **style)
+        ends.append(float(y[-1]))
+    for solver, end, place, style in zip(found, ends, apart(ends, 6.0), styles, strict=True):
+        end, place = end / 100.0, place / 100.0
+        outside = {"transform": axis.transAxes, "clip_on": False}
+        axis.plot((1.01, 1.035), (end, place), color="#999999", linewidth=0.7, **outside)
+        axis.plot((1.04, 1.10), (place, place), **style, **outside)
+        axis.text(1.11, place, solver, va="center", fontsize=8.5, color=style["color"], **outside)
+    axis.set_xscale("log")
+    axis.set_xlim(1.0, last)
+    axis.set_ylim(0.0, 100.0)
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.grid(color="#dddddd", linewidth=0.6)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def apart(heights: list[float], least: float) -> list[float]:
-    """Heights of labels between 0 and 100 in the same order, moved until none overlap."""
+    """Heights of labels between 0 and 100, moved as little as it takes for none to overlap."""
     order = np.argsort(heights, kind="stable")
-    moved = np.array(heights, float)[order]
-    for i in range(1, moved.size):
-        moved[i] = max(moved[i], moved[i - 1] + least)
-    moved[-1:] = np.minimum(moved[-1:], 100.0)
-    for i in range(moved.size - 2, -1, -1):
-        moved[i] = min(moved[i], moved[i + 1] - least)
-    placed = np.empty(moved.size)
+    steps = least * np.arange(order.size)
+    # What ascends by at least a step is what ascends when the steps are taken off.
+    moved = isotonic_regression(np.array(heights, float)[order] - steps).x if order.size else steps
+    moved = np.minimum(np.maximum(moved, 0.0), 100.0 - steps[-1:]) + steps
+    placed = np.empty(order.size)
     placed[order] = moved
     return placed.tolist()

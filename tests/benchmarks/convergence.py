@@ -162,7 +162,7 @@ def pypop7(name: str) -> Callable[..., None]:
     def solve(run: Run, x0: Any, seed: int, **options: Any) -> None:
         from pypop7.optimizers.es import lmmaes, rmes
 
-        class Watched({"lmmaes": lmmaes.LMMAES, "rmes": rmes.RMES}[name]):  # type: ignore[misc]
+        class Watched({"lmmaes": lmmaes.LMMAES, "rmes": rmes.RMES}[name]):
             def _update_distribution(self, *args: Any, **kwargs: Any) -> Any:
                 updated = super()._update_distribution(*args, **kwargs)
                 run.center(updated[0])
