@@ -147,7 +147,8 @@ def starts(x0: Any, seed: int) -> Iterator[Any]:
 
 def ours(run: Run, x0: Any, seed: int, method: str = "auto", **options: Any) -> None:
     """What a user gets who has said nothing: no standard deviation either."""
-    given = {"max_evals": run.budget, "random_state": seed, **options}
+    budget = {"max_evals": run.budget, "max_iter": run.budget}  # the first of them is met first
+    given = {**budget, "random_state": seed, **options}
     minimize(run, x0, method=method, callback=run.callback, options=given)
 
 
