@@ -60,6 +60,7 @@ def test_rows_are_kept_and_a_broken_one_is_not(tmp_path):
     assert [row["n"] for row in records.rows(tmp_path / "new")] == ["0", "1"]
     name, options = records.split_solver(next(records.rows(tmp_path / "new"))["solver"])
     assert (name, options) == ("x", {"a": 1, "b": 2})
+    assert records.split_solver("x#edited") == ("x", {})
     assert records.numbers("1-3,7") == [1, 2, 3, 7]
 
 

@@ -32,9 +32,12 @@ def append(path: Path, row: dict[str, Any]) -> None:
 
 
 def split_solver(text: str) -> tuple[str, dict[str, Any]]:
-    """The name and the options of ``name`` or ``name:{"option": value}``."""
+    """The name and the options of ``name#mark:{"option": value}``, mark and options optional.
+
+    A mark makes it another solver: that of an edited source, say.
+    """
     name, _, options = text.partition(":")
-    return name, json.loads(options or "{}")
+    return name.partition("#")[0], json.loads(options or "{}")
 
 
 def slug(text: str) -> str:
