@@ -17,9 +17,9 @@ the minimum; what counts is how many evaluations a run needed until each of them
 Each run is one row of a CSV file in ``--out``: solver with options, suite, function, dimension,
 instance, seed, evaluations to each target. Runs that are there are not run again, unless for a
 larger budget. Several processes may run at once, with different solvers or ``--shard 1/2``,
-``2/2``. After an edit of the source a mark makes another solver: ``--solver 'ours#edited'``; a table
-says how much more it reaches than the first solver named, with the standard error over the runs,
-which are paired. The constants of this package are chosen on other instances than the default 1-5.
+``2/2``. After an edit of the source a mark makes another solver: ``--solver 'ours#edited'``. A
+table says how much more others reach than the first solver named, with the standard error over
+runs, which are paired. The constants of this package are chosen on other instances than 1-5.
 """
 
 from __future__ import annotations
