@@ -60,7 +60,8 @@ class AdaptiveES(EvolutionStrategy):
         of them see more of a rough or noisy objective. None is half of ``4 + 3 ln n``, at least 3.
     shaping : {"log_ranks", "nes", "centered_ranks"}
     slopes : bool
-        Whether there are descents.
+        Whether there are descents, and a look at the noise before them: False is an evolution
+        alone, with ``2 n_pairs`` points in each generation.
     restarts : {"auto", "bipop", "ipop"} or int
         How often an evolution begins anew, with twice the population ("ipop" and a number) or by
         turns with smaller scales, too ("bipop"). "auto" is "bipop" if there is a limit of

@@ -59,14 +59,11 @@ class Descent:
     guide : Guide
     shown : ndarray of shape (n,) or None
         A surrogate of the slope at x that is not followed yet.
-    share : float
-        How much of the slope at x it shows.
-    guided : bool
-        Whether the slope is a surrogate.
+    share, guided : float, bool
+        How much of the slope at x it shows; whether the slope is a surrogate.
     reach : float
         The last step along a surrogate, without a memory.
     reason : str or None
-        Why the run has ended.
     """
 
     x: Vector
@@ -93,6 +90,11 @@ def begin(x: Array, scale: float) -> Descent:
     """A run from x."""
     nothing = np.empty((0, x.size), x.dtype)
     return Descent(x, scale, nothing, nothing)
+
+
+def begun(run: Descent, f: float) -> Descent:
+    """The run with the value at its first point."""
+    return replace(run, f=f, reason=None if math.isfinite(f) else "failed")
 
 
 def wants_surrogate(run: Descent) -> bool:
@@ -140,8 +142,7 @@ def learn(run: Descent, told: Told) -> Descent:
     """The run after their values."""
     values = told.values
     if run.f is None:
-        f = float(values[0, 0])
-        return replace(run, f=f, reason=None if math.isfinite(f) else "failed")
+        return begun(run, float(values[0, 0]))
     if _is_gauge(run):
         slopes = (values[0] - values[1]) / (2.0 * _small(run))
         run = replace(run, guide=guides.gauged(run.guide, slopes, run.shown))  # type: ignore

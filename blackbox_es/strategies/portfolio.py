@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from blackbox_es import noise
 from blackbox_es._value import Count, Vector, value
-from blackbox_es.generation import Told
+from blackbox_es.generation import Pairs, Told
 from blackbox_es.noise import RESTARTS, Key
 from blackbox_es.samplers import Chosen
 from blackbox_es.steps import Plan, State
-from blackbox_es.strategies import descent, evolution
+from blackbox_es.strategies import descent, evolution, noise_level
 from blackbox_es.strategies.descent import Descent
 from blackbox_es.strategies.evolution import Evolution
+from blackbox_es.strategies.noise_level import NoiseLevel
 from blackbox_es.strategies.runs import Effort, Ended, Settings
 
 Array = npt.NDArray[Any]
@@ -34,16 +35,18 @@ class PortfolioState(State):
     ----------
     evolution : Evolution
     descent : Descent or None
-    turn : {"evolution", "descent", "evolution ended", "descent ended"}
-        Which of them is evaluated next; where one has ended, its center is evaluated once more.
+    turn : {"evolution", "descent", "evolution ended", "descent ended", "noise"}
+        Which of them is evaluated next; where one has ended, its center is evaluated once more,
+        and where the noise is looked at, that of the evolution twice.
     origin : ndarray of shape (n,)
         Where the search began.
     kept, kept_fun : ndarray of shape (n,), float
         The best center of descents and of evolutions that have ended, and its value; x is this or
         the center of the evolution, if the median of its last generation is lower.
     evolved, descended : Effort
-    noisy : bool
-        Whether one point has had two values.
+    n_pairs : int
+        Of the evolution, where there is no noise.
+    noise : NoiseLevel
     n_fruitless : int
         Descents in a row that have ended above what was known.
     n_doubled : int
@@ -65,7 +68,8 @@ class PortfolioState(State):
     kept_fun: float = math.inf
     evolved: Effort = Effort()
     descended: Effort = Effort()
-    noisy: bool = False
+    n_pairs: Pairs = 1
+    noise: NoiseLevel = NoiseLevel()
     n_fruitless: Count = 0
     n_doubled: Count = 0
     large: Count = 0
@@ -79,7 +83,8 @@ def begin(x: Array, settings: Settings, slopes: bool) -> PortfolioState:
     """Both runs at x."""
     run = evolution.begin(x, settings.scales, settings.n_pairs, settings.full)
     other = descent.begin(x, float(settings.scales.max()) / 2.0) if slopes else None
-    return PortfolioState(x, 0, run, other, "descent" if slopes else "evolution", x, x)
+    turn = "noise" if slopes else "evolution"
+    return PortfolioState(x, 0, run, other, turn, x, x, n_pairs=run.n_pairs)
 
 
 def center(state: PortfolioState) -> Array:
@@ -103,7 +108,8 @@ def plan(state: PortfolioState) -> Plan:
         return evolution.plan(state.evolution)
     if state.turn == "descent":
         return descent.plan(state.descent)  # type: ignore[arg-type]
-    return Plan(Chosen(np.zeros_like(state.x)[None]), 1, mirrored=False)
+    n = 2 if state.turn == "noise" else 1
+    return Plan(Chosen(np.zeros((n, state.x.size), state.x.dtype)), n, mirrored=False)
 
 
 def wants_surrogate(state: PortfolioState) -> bool:
@@ -123,7 +129,7 @@ def n_points(state: PortfolioState) -> int:
     if state.turn == "descent":
         n = descent.n_points(state.descent)  # type: ignore[arg-type]
         return n if n == 1 or state.evolution.reason else 2 * state.evolution.n_pairs
-    return 2 * state.evolution.n_pairs if state.turn == "evolution" else 1
+    return {"evolution": 2 * state.evolution.n_pairs, "noise": 2}.get(state.turn, 1)
 
 
 def learn(state: PortfolioState, told: Told, settings: Settings) -> PortfolioState:
@@ -134,6 +140,8 @@ def learn(state: PortfolioState, told: Told, settings: Settings) -> PortfolioSta
             return _evolved(state, told, settings)
         case "descent":
             return _descended(state, told)
+        case "noise":
+            return _looked(state, told)
         case "evolution ended":
             return _evolution_ended(state, told, settings)
         case _:
@@ -179,11 +187,36 @@ def _evolved(state: PortfolioState, told: Told, settings: Settings) -> Portfolio
     best = float(np.fmin.reduce(told.values.ravel()))
     effort = _used(state.evolved, told.values.size, best)
     state = replace(state, x=run.x if better else state.kept, evolution=run, evolved=effort)
+    state = replace(state, noise=noise_level.seen(state.noise, told.values))
     if run.reason is None:
-        return _next(state)
+        return replace(state, turn="noise") if state.noise.is_due else _next(state)
     if run.reason == "sigma_underflow":  # all points are its center
         return _evolution_ended(state, told, settings)
     return replace(state, turn="evolution ended")
+
+
+def _looked(state: PortfolioState, told: Told) -> PortfolioState:
+    """After two values of the evolution's center: more noise wants more points."""
+    first, second = told.values[0].tolist()
+    state = replace(state, evolved=_used(state.evolved, 2))
+    state = _with_noise(state, noise_level.looked(state.noise, abs(second - first)))
+    if state.descent is not None:  # both runs begin here
+        run = descent.begun(state.descent, first)
+        state = replace(state, descent=run if run.reason is None else None)
+        state = _with_kept(state, state.x, first)
+    return _next(state)
+
+
+def _with_noise(state: PortfolioState, level: NoiseLevel) -> PortfolioState:
+    """With another population, and, where there is noise, without descents."""
+    run = state.evolution
+    if level.growth != state.noise.growth:
+        run = replace(run, n_pairs=state.n_pairs * 2**level.growth, n_median=0)
+    state = replace(state, noise=level, evolution=run)
+    if level.noise == 0.0:
+        return state
+    # The values of a descent are the luckiest ones.
+    return replace(state, descent=None, kept_fun=math.inf)
 
 
 def _evolution_ended(state: PortfolioState, told: Told, settings: Settings) -> PortfolioState:
@@ -213,8 +246,8 @@ def _begun_anew(state: PortfolioState, key: Key, settings: Settings) -> Portfoli
         n_pairs = max(3, int(settings.n_pairs * (2.0**n_doubled / 2.0) ** (a * a)))
         scales = scales * 10.0 ** (-2.0 * b)
     x = _elsewhere(state, key, settings)
-    run = evolution.begin(x, scales, n_pairs, settings.full)
-    return replace(state, evolution=run, n_doubled=n_doubled, is_small=is_small)
+    run = evolution.begin(x, scales, n_pairs * 2**state.noise.growth, settings.full)
+    return replace(state, evolution=run, n_pairs=n_pairs, n_doubled=n_doubled, is_small=is_small)
 
 
 def _elsewhere(state: PortfolioState, key: Key, settings: Settings) -> Array:
@@ -245,12 +278,12 @@ def _descent_ended(state: PortfolioState, told: Told, settings: Settings) -> Por
         state,
         kept_fun=fun if state.kept is run.x else state.kept_fun,
         descended=replace(effort, run=0),
-        noisy=state.noisy or fun != run.f,
         n_fruitless=0 if fun < known else state.n_fruitless + 1,
         ended=(*state.ended, ended),
         descent=None,
     )
-    if settings.n_restarts == 0 or state.noisy or state.evolution.reason is not None:
+    state = _with_noise(state, noise_level.looked(state.noise, abs(fun - run.f)))
+    if settings.n_restarts == 0 or state.noise.noise > 0.0 or state.evolution.reason is not None:
         return _next(state)
     x = _elsewhere(state, told.generation.key, settings)
     return _next(replace(state, descent=descent.begin(x, float(settings.scales.max()) / 2.0)))
