@@ -134,10 +134,10 @@ def test_ours_reaches_the_target():
         convergence.ours(run, np.ones(3), 1)
     assert run.stop == "target"
     assert run.value <= convergence.TARGET
-    run = convergence.Run(convergence.quadratic(np.ones(3)), 50, 60.0)
+    run = convergence.Run(convergence.quadratic(np.ones(3)), 5, 60.0)
     with pytest.raises(records.Spent):
         convergence.ours(run, np.ones(3), 1)
-    assert (run.stop, run.count) == ("evaluations", 50)
+    assert (run.stop, run.count) == ("evaluations", 5)
     row = {"stop": "target", "evaluations": "10"}
     assert convergence.cell([row]) == "10 (1)"
     assert convergence.cell([row, {"stop": "time"}]) == "1/2"

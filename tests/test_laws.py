@@ -106,7 +106,7 @@ def test_seeds(name):
     def points(random_state):
         return make(name, random_state=random_state).start(X0).ask(np.ones(3) if guided else None)
 
-    guided = STRATEGIES[name].takes_surrogate
+    guided = make(name).takes_surrogate
     seen = [points(seed) for seed in (0, 1, 2**32, 2**64 - 1, None, None)]
     assert len({X.tobytes() for X in seen}) == len(seen)
     assert bits(points(0)) == bits(points(np.int64(0)))

@@ -97,7 +97,6 @@ class AdaptiveES(EvolutionStrategy):
     xatol: float | None = None
     fatol: float = 0.0
 
-    takes_surrogate: ClassVar[bool] = True
     minds_plateaus: ClassVar[bool] = True
     at_start: ClassVar[tuple[str, ...]] = (
         "random_state",
@@ -128,6 +127,11 @@ class AdaptiveES(EvolutionStrategy):
             raise ValueError(f"fatol={self.fatol!r}: expected a number of at least 0")
         if resolve(self.shaping) not in RANK_BASED:
             raise ValueError(f"shaping={self.shaping!r}: AdaptiveES learns from ranks; take one")
+
+    @property
+    def takes_surrogate(self) -> bool:  # type: ignore[override]
+        """Whether there are descents that may follow one."""
+        return self.slopes
 
     # -- the three functions ---------------------------------------------------------------------
 
