@@ -171,7 +171,9 @@ class Choice:
             raise ValueError(f"options={self.options!r}: expected a sequence, ['a', 'b']")
         options = tuple(self.options)
         if len(options) < 2:
-            raise ValueError(f"options={options!r}: take two or more; what is fixed needs no choice")
+            raise ValueError(
+                f"options={options!r}: take two or more; what is fixed needs no choice"
+            )
         for i, option in enumerate(options):
             if any(same(option, other) for other in options[:i]):
                 raise ValueError(f"options={options!r}: {option!r} occurs twice, remove one")
@@ -333,7 +335,9 @@ class Space:
         missing = self.dimensions.keys() - params.keys()
         unknown = params.keys() - self.dimensions.keys()
         if missing or unknown:
-            wrong = f"{sorted(missing)[0]!r} is missing" if missing else f"no {sorted(unknown)[0]!r}"
+            wrong = (
+                f"{sorted(missing)[0]!r} is missing" if missing else f"no {sorted(unknown)[0]!r}"
+            )
             raise ValueError(f"params: {wrong}; the space has {', '.join(self.dimensions)}")
         places = [d._encode(params[name], name) for name, d in self.dimensions.items()]
         return np.array([u for place in places for u in place])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from blackbox_es._config import config
 from blackbox_es._products import mix
-from blackbox_es._validation import check_choice, check_positive
+from blackbox_es._validation import as_values, check_choice, check_positive
 from blackbox_es._value import Matrix, Positive, Vector, value
 from blackbox_es.generation import Told
 from blackbox_es.samplers import Affine, Elongated, Sampler
@@ -75,6 +75,9 @@ class AdaptiveES(EvolutionStrategy):
     shaping : {"log_ranks", "nes", "centered_ranks"}
     tol : float
         The search has converged when all standard deviations are below ``tol sigma``.
+    min_sigma : float, array-like of shape (n,) or None
+        Standard deviations of coordinates never fall below these: rows of A, or of D, are
+        lengthened after each step. Keeps integers from freezing (see `blackbox_es.Space`).
 
     Examples
     --------
@@ -90,6 +93,7 @@ class AdaptiveES(EvolutionStrategy):
     shaping: str | Shaping = "log_ranks"
     max_iter: int = 10_000
     tol: float = 1e-9
+    min_sigma: Any = None
 
     at_start: ClassVar[tuple[str, ...]] = ("random_state", "sigma", "covariance")
 
@@ -105,6 +109,13 @@ class AdaptiveES(EvolutionStrategy):
         check_positive("tol", self.tol)
         if resolve(self.shaping) not in RANK_BASED:
             raise ValueError(f"shaping={self.shaping!r}: AdaptiveES learns from ranks; take one")
+        if self.min_sigma is not None:
+            given = self.min_sigma if np.ndim(self.min_sigma) else [self.min_sigma] * n
+            least = as_values(given, (n,), "min_sigma")
+            if not ((least >= 0.0) & (least < math.inf)).all():
+                raise ValueError(
+                    f"min_sigma={self.min_sigma!r}: expected numbers of at least 0, one or n={n}"
+                )
 
     # -- the three functions ---------------------------------------------------------------------
 
@@ -139,11 +150,14 @@ class AdaptiveES(EvolutionStrategy):
         # A long path says that sigma is far too small: let it grow before C follows.
         fast = _towards(state.fast, z if length < 1.4 + 2.0 / (n + 1) else 0.0 * z, rates.fast)
         sigma = state.sigma * math.exp(min(1.0, rates.slow / rates.damping * (length - 1.0)))
+        sigma = min(max(sigma, 5e-324), _LARGEST * self.sigma)
         metric = (_full if full else _diagonal)(state.metric, told, rates, fast)
+        if self.min_sigma is not None:
+            metric = _at_least(metric, np.asarray(self.min_sigma, float) / sigma)
         return AdaptiveState(
             state.x + step,
             state.t + 1,
-            min(max(sigma, 5e-324), _LARGEST * self.sigma),
+            sigma,
             metric.astype(dtype),
             path.astype(dtype),
             fast.astype(dtype),
@@ -156,12 +170,25 @@ class AdaptiveES(EvolutionStrategy):
         limit = self.tol * self.sigma
         if state.sigma > limit:
             return None  # most often: the largest of the scales is about 1
-        squares = np.square(state.metric).reshape(state.x.size, -1).sum(axis=1)
-        return "tol" if state.sigma * math.sqrt(float(squares.max())) <= limit else None
+        scales = state.sigma * _lengths(state.metric)
+        if self.min_sigma is not None:  # where it holds, there is nothing to wait for
+            scales[scales <= np.multiply(self.min_sigma, 1.001)] = 0.0
+        return "tol" if scales.max() <= limit else None
 
 
 def _learnt(state: AdaptiveState) -> tuple[Any, ...]:
     return state.sigma, state.metric, state.path, state.fast, state.moved
+
+
+def _lengths(metric: Array) -> Array:
+    """Standard deviations of the coordinates over sigma: the lengths of the rows."""
+    return np.asarray(np.sqrt(np.square(metric, dtype=float).reshape(len(metric), -1).sum(axis=1)))
+
+
+def _at_least(metric: Array, least: Array) -> Array:
+    """The metric with rows lengthened to ``least``, a standard deviation over sigma."""
+    factors = np.maximum(least / _lengths(metric), 1.0)
+    return metric * (factors[:, None] if metric.ndim == 2 else factors)
 
 
 def _towards(path: Array, step: Array, rate: float) -> Array:
