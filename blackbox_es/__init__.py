@@ -20,6 +20,8 @@ _PUBLIC = {
     "optimizers": ("Adam", "ClipUp", "SGD"),
     "samplers": ("Affine", "Diagonal", "Elongated", "Guided", "Isotropic", "LowRank"),
     "schedules": ("Cosine", "Exponential", "Linear"),
+    "search_cv": ("ESSearchCV",),
+    "space": ("Choice", "Int", "Log", "Real", "Space"),
     "strategies": ("ARS", "NRES", "PGPE", "SNES", "XNES", "AdaptiveES", "GuidedES", "VanillaES"),
     "strategy": ("EvolutionStrategy",),
 }
@@ -48,7 +50,13 @@ if TYPE_CHECKING:
     from blackbox_es.schedules import Cosine as Cosine
     from blackbox_es.schedules import Exponential as Exponential
     from blackbox_es.schedules import Linear as Linear
+    from blackbox_es.search_cv import ESSearchCV as ESSearchCV
     from blackbox_es.shaping import EvaluationError as EvaluationError
+    from blackbox_es.space import Choice as Choice
+    from blackbox_es.space import Int as Int
+    from blackbox_es.space import Log as Log
+    from blackbox_es.space import Real as Real
+    from blackbox_es.space import Space as Space
     from blackbox_es.strategies import ARS as ARS
     from blackbox_es.strategies import NRES as NRES
     from blackbox_es.strategies import PGPE as PGPE

@@ -14,8 +14,8 @@ ROOT = Path(blackbox_es.__file__).parent
 # A module imports only from rows above its own, or from its own room.
 ROWS = [
     {"_jit", "_config", "_value", "_validation", "_progress", "_threads"},
-    {"noise", "_products", "shaping", "schedules", "checkpoint"},
-    {"samplers", "optimizers", "theory"},
+    {"noise", "_products", "shaping", "schedules", "checkpoint", "_dimensions"},
+    {"samplers", "optimizers", "theory", "space"},
     {"generation"},
     {"steps", "evaluation"},
     {"_pending", "_record"},
@@ -24,7 +24,7 @@ ROWS = [
     {"strategy"},
     {"gradient_strategy", "natural_strategy"},
     {"strategies"},
-    {"_minimize", "neural", "problems"},
+    {"_minimize", "neural", "problems", "search_cv"},
     {"testing", "plotting", "datasets"},
     {"__init__"},
     {"cli"},  # a user of the package like any other
