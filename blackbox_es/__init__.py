@@ -20,7 +20,7 @@ _PUBLIC = {
     "optimizers": ("Adam", "ClipUp", "SGD"),
     "samplers": ("Affine", "Diagonal", "Elongated", "Guided", "Isotropic", "LowRank"),
     "schedules": ("Cosine", "Exponential", "Linear"),
-    "search_cv": ("ESSearchCV",),
+    "model_selection": ("ESSearchCV",),
     "space": ("Choice", "Int", "Log", "Real", "Space"),
     "strategies": ("ARS", "NRES", "PGPE", "SNES", "XNES", "AdaptiveES", "GuidedES", "VanillaES"),
     "strategy": ("EvolutionStrategy",),
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from blackbox_es._minimize import scipy_method as scipy_method
     from blackbox_es._value import value as value
     from blackbox_es.checkpoint import CheckpointError as CheckpointError
+    from blackbox_es.model_selection import ESSearchCV as ESSearchCV
     from blackbox_es.neural import ESMLPClassifier as ESMLPClassifier
     from blackbox_es.neural import ESMLPRegressor as ESMLPRegressor
     from blackbox_es.optimizers import SGD as SGD
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from blackbox_es.schedules import Cosine as Cosine
     from blackbox_es.schedules import Exponential as Exponential
     from blackbox_es.schedules import Linear as Linear
-    from blackbox_es.search_cv import ESSearchCV as ESSearchCV
     from blackbox_es.shaping import EvaluationError as EvaluationError
     from blackbox_es.space import Choice as Choice
     from blackbox_es.space import Int as Int

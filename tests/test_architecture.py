@@ -24,7 +24,7 @@ ROWS = [
     {"strategy"},
     {"gradient_strategy", "natural_strategy"},
     {"strategies"},
-    {"_minimize", "neural", "problems", "search_cv"},
+    {"_minimize", "neural", "problems", "model_selection"},
     {"testing", "plotting", "datasets"},
     {"__init__"},
     {"cli"},  # a user of the package like any other

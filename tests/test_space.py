@@ -1,6 +1,7 @@
 """Spaces: what a point means, there and back, and that no integer freezes."""
 
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -110,7 +111,7 @@ def test_no_integer_freezes(dimension):
     u = np.linspace(0, 1, 500)
     line = np.linspace(-6, 7, 13 * 4000 + 1)  # the line that is folded into the box
     folded = [repr(space.params([v])["p"]) for v in 1 - np.abs(np.mod(line, 2) - 1)]
-    starts = [0, *(np.flatnonzero([a != b for a, b in zip(folded, folded[1:], strict=False)]) + 1)]
+    starts = [0, *(np.flatnonzero([a != b for a, b in pairwise(folded)]) + 1)]
     ends = [*line[starts[1:]], np.inf]
     begins = [-np.inf, *line[starts[1:]]]
     least = 1.0
