@@ -21,6 +21,8 @@ _PUBLIC = {
     "optimizers": ("Adam", "ClipUp", "SGD"),
     "samplers": ("Affine", "Diagonal", "Elongated", "Guided", "Isotropic", "LowRank"),
     "schedules": ("Cosine", "Exponential", "Linear"),
+    "model_selection": ("ESSearchCV",),
+    "space": ("Choice", "Int", "Log", "Real", "Space"),
     "strategies": ("ARS", "NRES", "PGPE", "SNES", "XNES", "AdaptiveES", "GuidedES", "VanillaES"),
     "strategy": ("EvolutionStrategy",),
 }
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from blackbox_es._value import value as value
     from blackbox_es.box import Box as Box
     from blackbox_es.checkpoint import CheckpointError as CheckpointError
+    from blackbox_es.model_selection import ESSearchCV as ESSearchCV
     from blackbox_es.neural import ESMLPClassifier as ESMLPClassifier
     from blackbox_es.neural import ESMLPRegressor as ESMLPRegressor
     from blackbox_es.optimizers import SGD as SGD
@@ -51,6 +54,11 @@ if TYPE_CHECKING:
     from blackbox_es.schedules import Exponential as Exponential
     from blackbox_es.schedules import Linear as Linear
     from blackbox_es.shaping import EvaluationError as EvaluationError
+    from blackbox_es.space import Choice as Choice
+    from blackbox_es.space import Int as Int
+    from blackbox_es.space import Log as Log
+    from blackbox_es.space import Real as Real
+    from blackbox_es.space import Space as Space
     from blackbox_es.strategies import ARS as ARS
     from blackbox_es.strategies import NRES as NRES
     from blackbox_es.strategies import PGPE as PGPE

@@ -154,3 +154,35 @@ def test_elongated_is_diagonal_plus_low_rank():
     np.testing.assert_allclose(d.T @ d / len(d), expected, atol=0.25)
     np.testing.assert_allclose(sampler.combine(w, (1, 2), float), w @ d[:50], rtol=1e-12)
     assert sampler.sigma**2 == pytest.approx(np.trace(expected) / 3)
+
+
+@both
+def test_scales_stay_above_their_floor(covariance):
+    """No standard deviation falls below ``min_sigma``; the search converges in the others."""
+    least = np.array([0.0, 0.05, 0.0])
+    es = AdaptiveES(covariance=covariance, min_sigma=least, **ALONE).start(np.ones(3))
+    while not es.stop_reason_:
+        X = es.ask()
+        es.tell(X, X[:, 0] ** 2 + np.round(X[:, 1]) ** 2 + X[:, 2] ** 2)
+        run = es.state_.evolution
+        rows = np.square(run.metric).reshape(3, -1).sum(axis=1)
+        assert (run.sigma * np.sqrt(rows) >= least * (1.0 - 1e-12)).all()
+    assert es.stop_reason_ == "tol"
+    assert np.abs(es.x_[[0, 2]]).max() < 1e-3
+
+
+@both
+def test_a_floor_of_zero_changes_nothing(covariance):
+    """``min_sigma=0`` is ``min_sigma=None``, bit for bit."""
+    plain, zero = (
+        AdaptiveES(covariance=covariance, min_sigma=least, max_iter=40, **ALONE).fit(bowl, X0)
+        for least in (None, 0.0)
+    )
+    assert bits(plain.state_) == bits(zero.state_)
+
+
+@pytest.mark.parametrize("least", [-0.1, [0.1, 0.1], [[0.1] * 3], np.inf, [0.1, np.nan, 0.1]])
+def test_a_floor_is_a_number_or_one_per_coordinate(least):
+    """Anything else is refused."""
+    with pytest.raises(ValueError, match="min_sigma"):
+        AdaptiveES(min_sigma=least).start(np.zeros(3))

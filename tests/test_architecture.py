@@ -14,8 +14,8 @@ ROOT = Path(blackbox_es.__file__).parent
 # A module imports only from rows above its own, or from its own room.
 ROWS = [
     {"_jit", "_config", "_value", "_validation", "_progress", "_threads"},
-    {"noise", "_products", "shaping", "schedules", "checkpoint"},
-    {"samplers", "optimizers", "theory", "box"},
+    {"noise", "_products", "shaping", "schedules", "checkpoint", "_dimensions"},
+    {"samplers", "optimizers", "theory", "box", "space"},
     {"generation"},
     {"steps", "evaluation", "_scale"},
     {"_pending", "_record"},
@@ -25,7 +25,7 @@ ROWS = [
     {"gradient_strategy", "natural_strategy"},
     {"scaled_strategy"},
     {"strategies"},
-    {"_minimize", "neural", "problems"},
+    {"_minimize", "neural", "problems", "model_selection"},
     {"testing", "plotting", "datasets"},
     {"__init__"},
     {"cli"},  # a user of the package like any other

@@ -8,8 +8,15 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from blackbox_es import box
 from blackbox_es._config import config
-from blackbox_es._validation import check_choice, check_count, check_flag, check_positive
+from blackbox_es._validation import (
+    as_values,
+    check_choice,
+    check_count,
+    check_flag,
+    check_positive,
+)
 from blackbox_es.generation import Told
 from blackbox_es.shaping import RANK_BASED, Shaping, resolve
 from blackbox_es.steps import Plan, State
@@ -50,9 +57,10 @@ class AdaptiveES(EvolutionStrategy):
 
     Parameters
     ----------
-    sigma : float or ndarray of shape (n,)
+    sigma : float, array-like of shape (n,) or None
         Standard deviation of each coordinate at the start. A hundred times too small or too large
-        costs some evaluations, no more.
+        costs some evaluations, no more. None is a fifth of the width between two bounds, else 1.
+        With bounds n counts the coordinates that are not fixed.
     covariance : {"auto", "full", "diagonal"}
         "auto" is full up to 64 dimensions.
     n_pairs : int or None
@@ -72,6 +80,9 @@ class AdaptiveES(EvolutionStrategy):
         The same as a length, in place of ``tol sigma``.
     fatol : float
         A run has converged when the best values of many generations differ by no more.
+    min_sigma : float, array-like of shape (n,) or None
+        Standard deviations of coordinates never fall below these in an evolution. Keeps integers
+        from freezing (see `blackbox_es.Space`).
 
     Attributes
     ----------
@@ -86,7 +97,7 @@ class AdaptiveES(EvolutionStrategy):
     True
     """
 
-    sigma: Any = 1.0
+    sigma: Any = None
     covariance: str = "auto"
     n_pairs: int | None = None  # type: ignore[assignment]
     shaping: str | Shaping = "log_ranks"
@@ -96,6 +107,7 @@ class AdaptiveES(EvolutionStrategy):
     tol: float = 1e-9
     xatol: float | None = None
     fatol: float = 0.0
+    min_sigma: Any = None
 
     minds_plateaus: ClassVar[bool] = True
     at_start: ClassVar[tuple[str, ...]] = (
@@ -113,7 +125,8 @@ class AdaptiveES(EvolutionStrategy):
 
     def check_parameters(self, n: int) -> None:
         super().check_parameters(n)
-        _check_scales(self.sigma, n)
+        if self.sigma is not None:
+            _check_scales(self.sigma, n)
         check_choice("covariance", self.covariance, ("auto", "full", "diagonal"))
         check_flag("slopes", self.slopes)
         if isinstance(self.restarts, str):
@@ -127,6 +140,13 @@ class AdaptiveES(EvolutionStrategy):
             raise ValueError(f"fatol={self.fatol!r}: expected a number of at least 0")
         if resolve(self.shaping) not in RANK_BASED:
             raise ValueError(f"shaping={self.shaping!r}: AdaptiveES learns from ranks; take one")
+        if self.min_sigma is not None:
+            given = self.min_sigma if np.ndim(self.min_sigma) else [self.min_sigma] * n
+            least = as_values(given, (n,), "min_sigma")
+            if not ((least >= 0.0) & (least < math.inf)).all():
+                raise ValueError(
+                    f"min_sigma={self.min_sigma!r}: expected numbers of at least 0, one or n={n}"
+                )
 
     @property
     def takes_surrogate(self) -> bool:  # type: ignore[override]
@@ -176,8 +196,9 @@ class AdaptiveES(EvolutionStrategy):
     def _settings(self, x: Array) -> Settings:
         n = x.size
         full = self.covariance == "full" or (self.covariance == "auto" and n <= _FEW)
-        scales = np.broadcast_to(np.asarray(self.sigma, x.dtype), x.shape)
+        scales = self._scales(x)
         x_tol = self.tol * float(scales.max()) if self.xatol is None else self.xatol
+        least = None if self.min_sigma is None else np.asarray(self.min_sigma, float)
         restarts: Any = self.restarts
         if restarts == "auto":
             limits = (self.max_evals, self.max_time, self.f_target)
@@ -186,10 +207,19 @@ class AdaptiveES(EvolutionStrategy):
             scales,
             self.pairs(n),
             full,
-            Tolerance(x_tol, self.fatol),
+            Tolerance(x_tol, self.fatol, least),
             None if isinstance(restarts, str) else restarts,
             restarts == "bipop",
         )
+
+    def _scales(self, x: Array) -> Array:
+        if self.sigma is not None:
+            return np.broadcast_to(np.asarray(self.sigma, x.dtype), x.shape)
+        bounds = box.resolve(self.bounds)
+        if bounds is None:
+            return np.ones_like(x)
+        width = (bounds.high - bounds.low)[bounds.high > bounds.low]
+        return np.where(np.isfinite(width), width / 5.0, 1.0).astype(x.dtype)
 
     @property
     def runs_(self) -> tuple[Ended, ...]:

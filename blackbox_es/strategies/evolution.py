@@ -76,10 +76,13 @@ class Tolerance(NamedTuple):
         All standard deviations are below this.
     f : float
         The best values of many generations differ by at most this.
+    least : ndarray or None
+        Standard deviations never fall below these, and need not be below x then.
     """
 
     x: float
     f: float
+    least: Array | None = None
 
 
 def begin(x: Array, scales: Array, n_pairs: int, full: bool) -> Evolution:
@@ -123,11 +126,15 @@ def learn(run: Evolution, told: Told, tolerance: Tolerance) -> Evolution:
     # A long path says that sigma is far too small: let it grow before C follows.
     fast = _towards(run.fast, z if length < 1.4 + 2.0 / (n + 1) else 0.0 * z, rates.fast)
     sigma = run.sigma * math.exp(min(1.0, rates.slow / rates.damping * (length - 1.0)))
+    sigma = min(max(sigma, 5e-324), _LARGEST * run.start)
     metric = (_full if full else _diagonal)(run.metric, told, rates, fast)
+    if tolerance.least is not None:
+        factors = np.maximum(tolerance.least / (sigma * _lengths(metric)), 1.0)
+        metric = metric * (factors[:, None] if full else factors)
     after = Evolution(
         run.x + step,
         run.n_pairs,
-        min(max(sigma, 5e-324), _LARGEST * run.start),
+        sigma,
         run.start,
         metric.astype(dtype),
         path.astype(dtype),
@@ -166,10 +173,17 @@ def _reason(run: Evolution, tolerance: Tolerance) -> str | None:
         return "tol"
     if run.n_median >= 100 + 50 * run.x.size**1.5 / run.n_pairs:
         return "stalled"
-    if run.sigma > tolerance.x:  # most often: the largest of the scales is about 1
-        return None
-    squares = np.square(run.metric).reshape(run.x.size, -1).sum(axis=1)
-    return "tol" if run.sigma * math.sqrt(float(squares.max())) <= tolerance.x else None
+    if run.sigma > tolerance.x and tolerance.least is None:
+        return None  # most often: the largest of the scales is about 1
+    least = 0.0 if tolerance.least is None else tolerance.least * (1.0 + 1e-9)
+    above = run.sigma * _lengths(run.metric) > np.maximum(tolerance.x, least)
+    return None if above.any() else "tol"
+
+
+def _lengths(metric: Array) -> Array:
+    """Standard deviations of the coordinates, over sigma."""
+    squares = np.square(metric, dtype=float).reshape(len(metric), -1)
+    return np.asarray(np.sqrt(squares.sum(axis=1)))
 
 
 def _patience(run: Evolution) -> int:
