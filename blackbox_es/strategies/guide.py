@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 
 MANY = 40  # dimensions from which on a gauge is cheap beside differences
 _DRAWN = 4  # random directions of a gauge
-_WORTH = 20.0  # over n: the cos^2 that beats differences on a sphere
+_WORTH = 40.0  # over n: the cos^2 that beats differences on a sphere
 _GAIN = math.exp(-2.0)  # what |s|^2 falls to in n / 10 evaluations if rays follow surrogates alone
 _PAYS = 50.0  # over n: the share of the slope that pays beside differences
 _EXACT = 0.99  # the share of a slope that is right but for rounding and curvature
@@ -150,7 +150,7 @@ def compared(guide: Guide, share: float, gain: float, n: int) -> Guide:
         return replace(guide, alone=True, exact=True, left=math.inf, since=math.inf)
     if guide.pause > 0:
         return replace(guide, pause=guide.pause - 1)
-    if share < min(0.9, _PAYS / n):
+    if n < MANY or share < min(0.9, _PAYS / n):
         return guide
     budget = max(guide.budget, 3.0, n / 10.0)
     return replace(guide, budget=budget, left=budget, since=math.inf)

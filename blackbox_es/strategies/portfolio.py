@@ -151,7 +151,8 @@ def learn(state: PortfolioState, told: Told, settings: Settings) -> PortfolioSta
 def _next(state: PortfolioState) -> PortfolioState:
     """The state with what is evaluated next, or with the reason to end."""
     if state.evolution.reason is None:
-        return replace(state, turn="descent" if _is_due(state) else "evolution")
+        turn = "descent" if _is_due(state) else "evolution"
+        return state if state.turn == turn else replace(state, turn=turn)
     if state.descent is not None:
         return replace(state, turn="descent")
     return replace(state, reason=state.evolution.reason)
@@ -187,7 +188,8 @@ def _evolved(state: PortfolioState, told: Told, settings: Settings) -> Portfolio
     best = float(np.fmin.reduce(told.values.ravel()))
     effort = _used(state.evolved, told.values.size, best)
     state = replace(state, x=run.x if better else state.kept, evolution=run, evolved=effort)
-    state = replace(state, noise=noise_level.seen(state.noise, told.values))
+    if state.noise.noise > 0.0:
+        state = replace(state, noise=noise_level.seen(state.noise, told.values))
     if run.reason is None:
         return replace(state, turn="noise") if state.noise.is_due else _next(state)
     if run.reason == "sigma_underflow":  # all points are its center

@@ -34,11 +34,12 @@ SPACE = Space(
 
 
 def data(name):
-    """At most 400 rows."""
+    """At most 400 rows of two classes; of digits whether they are odd."""
     if name == "breast_cancer":
         X, y = load_breast_cancer(return_X_y=True)
     elif name == "digits":
         X, y = (part[::2] for part in load_digits(return_X_y=True))
+        y = y % 2
     else:
         X, y = make_classification(400, 20, n_informative=6, flip_y=0.05, random_state=77)
     return X[:400], y[:400]
