@@ -23,7 +23,7 @@ from blackbox_es.steps import Plan
 from blackbox_es.strategies import guide as guides
 from blackbox_es.strategies import ray as rays
 from blackbox_es.strategies.guide import Guide
-from blackbox_es.strategies.quasi_newton import bent, dot, newton, positive
+from blackbox_es.strategies.quasi_newton import bent, dot, newton, positive, squared_cosine
 from blackbox_es.strategies.ray import Ray
 
 Array = npt.NDArray[Any]
@@ -60,7 +60,7 @@ class Descent:
     shown : ndarray of shape (n,) or None
         A surrogate of the slope at x that is not followed yet.
     share, guided : float, bool
-        How much of the slope at x it shows; whether the slope is a surrogate.
+        How much of the slope at x it shows at the least; whether the slope is a surrogate.
     reach : float
         The last step along a surrogate, without a memory.
     reason : str or None
@@ -197,7 +197,8 @@ def _compared(run: Descent) -> Descent:
     if not (b > 0.0 and c > 0.0):
         return replace(run, share=0.0, shown=None)
     guide = replace(run.guide, factor=a / b)
-    return replace(run, share=a * a / (b * c), guide=guide, shown=None)
+    share = min(a * a / (b * c), squared_cosine(slope, run.shown))
+    return replace(run, share=share, guide=guide, shown=None)
 
 
 def _is_central(run: Descent) -> bool:

@@ -17,6 +17,11 @@ def dot(a: Array, b: Array) -> float:
     return float((a * b).sum(dtype=float))
 
 
+def squared_cosine(a: Array, b: Array) -> float:
+    """Of the angle between two vectors that are not zero."""
+    return dot(a, b) ** 2 / (dot(a, a) * dot(b, b))
+
+
 def newton(slope: Array, steps: Array, changes: Array, curvature: Any) -> Array:
     """``-H slope``, by two loops over the steps and changes of the slope that are remembered.
 
