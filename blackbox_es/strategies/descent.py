@@ -63,7 +63,6 @@ class Descent:
         How much of the slope at x it shows at the least; whether the slope is a surrogate.
     reach : float
         The last step along a surrogate, without a memory.
-    reason : str or None
     """
 
     x: Vector
