@@ -66,7 +66,7 @@ def screened(
         told = evaluate([space.params(u) for u in chosen])
         points, values = np.concatenate([points, chosen]), np.concatenate([values, told])
 
-    first = np.concatenate([space.middle[None], _hypercube(rng, _FIRST * space.n, space.n)])
+    first = np.concatenate([space.middle[None], _hypercube(rng, _FIRST * space.n - 1, space.n)])
     add(_new(_snapped(space, first), points)[:n_iter])
     es = AdaptiveES(
         sigma=_SIGMA,

@@ -18,6 +18,8 @@ from blackbox_es.space import Space
 
 Array = npt.NDArray[Any]
 
+_ALL_FAILED = "All the "  # begins scikit-learn's message, which has no class of its own
+
 _BaseSearchCV: Any = GridSearchCV.__base__  # which has no public name
 
 
@@ -41,15 +43,15 @@ class ESSearchCV(_BaseSearchCV):  # type: ignore[misc]
         more workers than folds.
     scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score
         As in `sklearn.model_selection.GridSearchCV`. With several scores ``refit`` names the one
-        that is maximised. A score of NaN is taken for the worst.
+        that is maximised. A score of NaN is taken for the worst. Candidates whose fits all fail are
+        warned of and count, but after the first ``2 n`` ones they are not in ``cv_results_``.
     random_state : int, RandomState or None
 
     Attributes
     ----------
     cv_results_, best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_,
     refit_time_, multimetric_, classes_, n_features_in_, feature_names_in_
-        As in `sklearn.model_selection.GridSearchCV`; without candidates all of whose fits failed
-        when they were evaluated alone.
+        As in `sklearn.model_selection.GridSearchCV`.
 
     Raises
     ------
@@ -107,26 +109,21 @@ class ESSearchCV(_BaseSearchCV):  # type: ignore[misc]
         check_count("n_iter", self.n_iter)
         check_count("batch_size", self.batch_size)
 
-        failure: ValueError | None = None
-        succeeded = False
-
         def evaluate(candidates: list[dict[str, Any]]) -> Array:
-            nonlocal failure, succeeded
             try:
-                results = evaluate_candidates(candidates)
-            except ValueError as error:  # scikit-learn's, if no fit of these candidates succeeds
-                if self.error_score == "raise" or "fits failed" not in str(error):
-                    raise
-                failure = error
-                message = f"all fits failed with {candidates}: left out of cv_results_"
-                warnings.warn(message, FitFailedWarning, stacklevel=2)
-                return np.full(len(candidates), np.nan)
-            succeeded = True
-            return -self._maximised(results)[-len(candidates) :]
+                scores = self._maximised(evaluate_candidates(candidates))
+            except ValueError as error:
+                # scikit-learn gives up if all fits of one call fail. At first that is right: the
+                # estimator is misconfigured. Later it may be one bad candidate.
+                if begun and str(error).lstrip().startswith(_ALL_FAILED):
+                    warnings.warn(str(error), FitFailedWarning, stacklevel=2)
+                    return np.full(len(candidates), np.nan)
+                raise
+            begun.append(True)
+            return -scores[-len(candidates) :]
 
+        begun: list[bool] = []
         screened(space, evaluate, self.n_iter, self.batch_size, as_seed(self.random_state))
-        if failure is not None and not succeeded:
-            raise failure
 
     def _maximised(self, results: dict[str, Any]) -> Array:
         """The scores that are maximised, of all candidates so far."""
