@@ -121,6 +121,18 @@ def as_seed(random_state: Any) -> int:
     )
 
 
+def as_surrogate(surrogate: Any, n: int) -> npt.NDArray[Any]:
+    """A surrogate gradient as a real array of shape (n,) or (n, k), k at least 1; or raise."""
+    array = np.asarray(surrogate)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"the surrogate gradient is of dtype {array.dtype}: expected real")
+    if array.ndim not in (1, 2) or len(array) != n or array.size == 0:
+        raise ValueError(
+            f"the surrogate gradient has shape {array.shape}: expected ({n},) or ({n}, k)"
+        )
+    return array
+
+
 def check_count(
     name: str, value: Any, *, low: int = 1, high: int | None = None, optional: bool = False
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from blackbox_es._validation import as_surrogate
 from blackbox_es._value import freeze, value
 
 Array = npt.NDArray[Any]
@@ -164,12 +165,7 @@ class Box:
         TypeError, ValueError
             For a gradient of another shape or not of real numbers.
         """
-        array = np.asarray(gradient)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"the surrogate gradient is of dtype {array.dtype}: expected real")
-        if array.ndim not in (1, 2) or len(array) != self.n:
-            known = f"({self.n},) or ({self.n}, k)"
-            raise ValueError(f"the surrogate gradient has shape {array.shape}: expected {known}")
+        array = as_surrogate(gradient, self.n)
         slope, (where,) = np.ones(z.size), _curved(self._law, z)
         _, slope[where] = _folded(self._law, z[where], where)
         with np.errstate(invalid="ignore"):  # infinity on a bound is NaN

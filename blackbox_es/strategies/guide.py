@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es import noise
+from blackbox_es._validation import as_surrogate
 from blackbox_es._value import Count, value
 
 Array = npt.NDArray[Any]
@@ -81,13 +82,7 @@ def as_slope(surrogate: Any, n: int) -> Array | None:
     TypeError, ValueError
         For what is no real array of shape (n,) or (n, k).
     """
-    array = np.asarray(surrogate)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"the surrogate gradient is of dtype {array.dtype}: expected real")
-    if array.ndim not in (1, 2) or len(array) != n or array.size == 0:
-        raise ValueError(
-            f"the surrogate gradient has shape {array.shape}: expected ({n},) or ({n}, k)"
-        )
+    array = as_surrogate(surrogate, n)
     slope = array.astype(float) if array.ndim == 1 else array.sum(axis=1, dtype=float)
     return slope if np.isfinite(slope).all() and slope.any() else None
 

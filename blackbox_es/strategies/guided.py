@@ -7,11 +7,10 @@ from dataclasses import replace
 from numbers import Real
 from typing import Any, ClassVar
 
-import numpy as np
 import numpy.typing as npt
 
 from blackbox_es._config import config
-from blackbox_es._validation import check_count, check_flag
+from blackbox_es._validation import as_surrogate, check_count, check_flag
 from blackbox_es._value import Count, Fraction, Vector, value
 from blackbox_es.generation import Told
 from blackbox_es.gradient_strategy import GradientState
@@ -245,11 +244,5 @@ def _guides(surrogate: Any, n: int) -> list[Array]:
     """The guides of a surrogate, if there is one."""
     if surrogate is None:
         return []
-    array = np.asarray(surrogate)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"the surrogate gradient is of dtype {array.dtype}: expected real")
-    if array.ndim not in (1, 2) or len(array) != n or array.size == 0:
-        raise ValueError(
-            f"the surrogate gradient has shape {array.shape}: expected ({n},) or ({n}, k)"
-        )
+    array = as_surrogate(surrogate, n)
     return [array] if array.ndim == 1 else list(array.T)
