@@ -49,6 +49,31 @@ def test_scales_of_the_coordinates(covariance):
 
 
 @both
+def test_translations_change_nothing(covariance):
+    """The objective and x0 moved together: the same search elsewhere, to rounding."""
+    shift = np.array([3.0, -5.0, 0.25])
+    centers, _, _ = path(covariance, bowl, sigma=0.25)
+    moved, _, _ = path(covariance, lambda x: bowl(x - shift), X0 + shift, sigma=0.25)
+    np.testing.assert_allclose(moved[:12] - shift, centers[:12], atol=1e-9)
+
+
+def test_rotations_change_no_law():
+    """The full metric: log f after 40 generations has the same mean (twice 40 seeds)."""
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))
+    scales, logs = np.array([1.0, 30.0, 900.0]), []
+    for seed in range(40):
+        plain, _, _ = path("full", lambda x: scales @ (x * x), random_state=seed)
+        turned, _, _ = path(
+            "full", lambda x: scales @ (rotation @ x) ** 2, rotation.T @ X0, random_state=seed + 99
+        )
+        ends = scales @ (plain[-1] ** 2), scales @ (rotation @ turned[-1]) ** 2
+        logs.append(np.log(ends))
+    a, b = np.array(logs).T
+    error = np.sqrt((a.var() + b.var()) / 40)
+    assert abs(a.mean() - b.mean()) < 4.0 * error < 3.0  # of a fall of about 10
+
+
+@both
 def test_random_values_move_no_scale(covariance):
     """If values say nothing, log sigma hardly drifts: over 400 generations, ten seeds."""
     drift = []

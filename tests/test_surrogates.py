@@ -144,3 +144,33 @@ def test_a_budget_below_the_differences_is_used():
     without = AdaptiveES(random_state=0, max_evals=150).fit(dense, X120)
     assert 100 < without.n_evaluations_ <= 150
     assert without.fun_ < dense(X120)
+
+
+def path(surrogate, n=60):
+    """Where some generations have led to."""
+    es = AdaptiveES(random_state=0, max_evals=9000).start(X120)
+    centers = []
+    for _ in range(n):
+        at = es.surrogate_x_
+        X = es.ask(None if at is None else surrogate(at))
+        es.tell(X, [dense(x) for x in X])
+        centers.append(es.x_)
+    return centers
+
+
+@pytest.mark.parametrize("factor", [4.0, -1.0, 2.0**-40])
+def test_the_unit_of_a_surrogate_does_not_matter(factor):
+    """Powers of two, and the sign, change no bit."""
+    noise = noisy(0.9)
+    seen = {}
+
+    def surrogate(x):
+        return seen.setdefault(x.tobytes(), noise(x))
+
+    plain = path(surrogate)
+    assert bits(path(lambda x: factor * surrogate(x))) == bits(plain)
+
+
+def test_a_surrogate_of_zeros_is_none():
+    """Bit for bit."""
+    assert bits(path(np.zeros_like)) == bits(path(lambda x: None))
