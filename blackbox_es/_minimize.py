@@ -34,6 +34,7 @@ def minimize(
     method: str | None = None,
     jac: Callable[..., Any] | None = None,
     bounds: Any = None,
+    constraints: Any = (),
     tol: float | None = None,
     callback: Callable[..., Any] | None = None,
     options: dict[str, Any] | None = None,
@@ -55,6 +56,8 @@ def minimize(
         to look, and only what is measured there is followed.
     bounds : sequence of (low, high), scipy.optimize.Bounds or Box, optional
         ``fun`` is evaluated inside only. None or infinity in a pair is no bound.
+    constraints : ()
+        There are none: others are refused.
     tol : float, optional
         The option ``tol``, for strategies that have one.
     callback : callable, optional
@@ -75,8 +78,8 @@ def minimize(
     Raises
     ------
     ValueError
-        For an unknown method or option, one that is given twice, and for a ``jac`` that the method
-        does not use.
+        For an unknown method or option, one that is given twice, for constraints, and for a ``jac``
+        that the method does not use.
 
     Examples
     --------
@@ -89,6 +92,11 @@ def minimize(
     if method in (None, "auto"):
         method = "adaptive-es"
     es = _strategy(method)
+    if constraints is not None and np.size(constraints):
+        raise ValueError(
+            f"{method} has no constraints: give bounds, add a penalty to the objective, or "
+            "transform the variables so that all their values are allowed"
+        )
     given = _parameters(method, es, options or {}, {"bounds": bounds, "tol": tol})
     es.set_params(**given)
     surrogate_fn = None if jac is None else _with_args(jac, args)
@@ -129,11 +137,6 @@ def scipy_method(method: str) -> Callable[..., Any]:
         callback: Callable[..., Any] | None = None,
         **options: Any,
     ) -> Any:
-        if constraints is not None and np.size(constraints):
-            raise ValueError(
-                f"{method} has no constraints: give bounds, add a penalty to the objective, or "
-                "transform the variables so that all their values are allowed"
-            )
         for name, matrix in (("hess", hess), ("hessp", hessp)):
             if matrix is not None:
                 raise ValueError(
@@ -142,7 +145,15 @@ def scipy_method(method: str) -> Callable[..., Any]:
         if jac is not None and not callable(jac):
             raise ValueError(f"jac={jac!r}: {method} takes a function, the surrogate gradient")
         return minimize(
-            fun, x0, args, method=method, jac=jac, bounds=bounds, callback=callback, options=options
+            fun,
+            x0,
+            args,
+            method=method,
+            jac=jac,
+            bounds=bounds,
+            constraints=constraints,
+            callback=callback,
+            options=options,
         )
 
     return run

@@ -365,3 +365,9 @@ def test_estimate_gradient_refuses_a_bad_alpha():
     """alpha is checked where it is used."""
     with pytest.raises(ValueError, match="alpha=2"):
         estimate_gradient(unhappy, X0, slope(X0), alpha=2.0)
+
+
+def test_constraints_are_refused_here_too():
+    """With the way out."""
+    with pytest.raises(ValueError, match="no constraints: give bounds, add a penalty"):
+        minimize(bowl, X0, constraints=[{"type": "eq", "fun": bowl}])
