@@ -110,7 +110,7 @@ class GuidedES(ScaledStrategy):
     An objective of any scale, with nothing to tune:
 
     >>> es = GuidedES(alpha="auto", sigma="auto", learning_rate="auto", max_iter=15, random_state=0)
-    >>> es = es.fit(lambda x: (x**2).sum(), np.full(50, 1e6), surrogate_fn=lambda x: x + 1e-3)
+    >>> es = es.fit(lambda x: (x**2).sum(), [1e6] * 50, surrogate_fn=lambda x: x + 1e-3)
     >>> bool(es.fun_ < 1.0), es.alpha_
     (True, 0.1)
     """
