@@ -72,8 +72,9 @@ def minimize(
     -------
     OptimizeResult
         ``x``, ``fun``, ``x_best``, ``fun_best``, ``nfev``, ``nit``, ``njev``, ``success``,
-        ``status``, ``message``, ``history``. ``success`` says that the search has converged, or
-        seen ``f_target``: ``status`` is 0 then, and 1 if a budget is used up.
+        ``status``, ``message``, ``history``, and of "adaptive-es" ``runs``, why each of them ended.
+        ``success`` says that the search has converged, or seen ``f_target``: ``status`` is 0 then,
+        and 1 if a budget is used up.
 
     Raises
     ------

@@ -107,11 +107,6 @@ def resolve(shaping: str | Shaping) -> Shaping:
     return SHAPINGS[shaping]
 
 
-def taken(values: Array) -> Array:
-    """Values as they are, and those that are missing, too: for points that are chosen."""
-    return values
-
-
 class Shaped(NamedTuple):
     """The values of a generation after shaping.
 
@@ -151,8 +146,6 @@ def shaped(shaping: Shaping, values: Array, index: int) -> Shaped:
         If a user's shaping returns another shape than that of its argument.
     """
     n_pairs = values.shape[1]
-    if shaping is taken:
-        return _as_they_are(values)
     total = float(np.add.reduce(values.ravel()))  # finite only if all values are
     if math.isfinite(total):
         return Shaped(_checked(shaping, values), n_pairs, None, 0, total / values.size)
@@ -177,7 +170,8 @@ def shaped(shaping: Shaping, values: Array, index: int) -> Shaped:
     return Shaped(utilities, n_valid, valid, int((~finite).sum()), mean)
 
 
-def _as_they_are(values: Array) -> Shaped:
+def as_they_are(values: Array) -> Shaped:
+    """Values in place of utilities, those that are missing, too: for points that are chosen."""
     finite = np.isfinite(values)
     n_pairs = 0 if (values == -np.inf).any() else values.shape[1]
     mean = float(values[finite].mean()) if finite.any() else math.nan

@@ -265,8 +265,11 @@ def tell(
     ValueError
         For a shaping of the user's that returns another shape.
     """
-    shape = shaping.taken if es._takes_values(state) else shaping.resolve(es.shaping)
-    utilities, n_valid, valid, n_failed, mean = shaping.shaped(shape, values, generation.index)
+    if es._takes_values(state):
+        shaped = shaping.as_they_are(values)
+    else:
+        shaped = shaping.shaped(shaping.resolve(es.shaping), values, generation.index)
+    utilities, n_valid, valid, n_failed, mean = shaped
     if n_valid == 0:
         return replace(state, t=state.t + 1), Info(n_failed, "unbounded", True, mean)
     told = Told(generation, utilities, n_valid, valid, values)

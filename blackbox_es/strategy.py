@@ -74,8 +74,8 @@ class EvolutionStrategy(AskTell):
         x0 : array-like of shape (n,), or None
             None is the middle of the bounds.
         surrogate_fn : callable, optional
-            ``surrogate_fn(x) -> (n,) or (n, k)``, called once per generation at the center. With a
-            parameter ``seed`` it is given that of the generation.
+            ``surrogate_fn(x) -> (n,) or (n, k)``, called before each generation that makes use of
+            one, at ``surrogate_x_``. With a parameter ``seed`` it is given that of the generation.
         callback : callable, optional
             ``callback(intermediate_result=OptimizeResult)`` or ``callback(x)`` after each
             generation; StopIteration ends the search cleanly.

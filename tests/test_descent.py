@@ -5,7 +5,7 @@ import pytest
 
 from blackbox_es.generation import Generation, Told
 from blackbox_es.samplers import Axes, Chosen, directions
-from blackbox_es.strategies import descent
+from blackbox_es.strategies.adaptive import descent
 
 
 def run(objective, x, n_most=100_000, scale=0.5, dtype=float):

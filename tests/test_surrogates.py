@@ -6,7 +6,7 @@ from problems import bits, snapshot
 from scipy.optimize import rosen, rosen_der
 
 from blackbox_es.strategies import AdaptiveES
-from blackbox_es.strategies import guide as guides
+from blackbox_es.strategies.adaptive import guide as guides
 
 ROOT = np.random.default_rng(1).standard_normal((240, 120)) / np.sqrt(240)
 X120 = 1.0 + 0.3 * np.random.default_rng(2).standard_normal(120)

@@ -24,8 +24,6 @@ class NoiseLevel:
 
     Parameters
     ----------
-    known : bool
-        Whether one point has been evaluated twice.
     noise, spread : float
         Running means: the difference of two values of a point, and that of the quartiles of a
         population.
@@ -35,7 +33,6 @@ class NoiseLevel:
         The population is that at the start times ``2^growth``.
     """
 
-    known: bool = False
     noise: float = 0.0
     spread: float = 0.0
     n_since: Count = 0
@@ -60,9 +57,9 @@ def seen(level: NoiseLevel, values: Array) -> NoiseLevel:
 def looked(level: NoiseLevel, difference: float) -> NoiseLevel:
     """After two values of one point."""
     if not np.isfinite(difference):
-        return replace(level, known=True, n_since=0)
+        return replace(level, n_since=0)
     noise = difference if level.noise == 0.0 else _KEPT * level.noise + (1.0 - _KEPT) * difference
-    level = replace(level, known=True, noise=noise, n_since=0)
+    level = replace(level, noise=noise, n_since=0)
     if noise > _MUCH * level.spread and 2 ** (level.growth + 1) <= _MOST:
         return replace(level, growth=level.growth + 1)
     if noise < _LITTLE * level.spread and level.growth > 0:

@@ -4,8 +4,8 @@ In many dimensions a *gauge* comes before the first differences: slopes along fo
 and along the surrogate s say how much of the gradient it shows, ``cos^2 = (g^T s)^2 / (|g|^2
 |s|^2)``. If that is enough, rays follow surrogates alone, as long as these become smaller. Where
 differences have been taken, g itself says what s is worth, and rays follow surrogates for some
-evaluations between two of them: twice as many each time that gains more per evaluation than the
-differences did, none for a while if it does not.
+evaluations between two of them: twice as many, up to n, each time that gains four times as much per
+evaluation as the differences did, none for a while if it gains less than they.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from blackbox_es.steps import Plan
 
 Array = npt.NDArray[Any]
 
-EPSILON = float(np.finfo(float).eps)
+_EPSILON = float(np.finfo(float).eps)
 _LARGEST = 1e60  # times sigma at the start: where nothing gets better any more, it would grow on
 
 
@@ -159,7 +159,7 @@ def _watched(run: Evolution, told: Told, tolerance: Tolerance) -> Evolution:
     """The run with what its values have come to."""
     values = np.sort(told.values, axis=None)
     best, median = float(values[0]), float(values[values.size // 2])
-    same = abs(best - run.level) <= tolerance.f + 4.0 * EPSILON * abs(best)
+    same = abs(best - run.level) <= tolerance.f + 4.0 * _EPSILON * abs(best)
     level, n_level = (run.level, run.n_level + 1) if same else (best, 0)
     low, n_low = (median, 0) if median < run.median else (run.median, run.n_median + 1)
     return replace(run, level=level, n_level=n_level, median=low, n_median=n_low)

@@ -15,11 +15,11 @@ from blackbox_es.generation import Pairs, Told
 from blackbox_es.noise import RESTARTS, Key
 from blackbox_es.samplers import Chosen
 from blackbox_es.steps import Plan, State
-from blackbox_es.strategies import descent, evolution, noise_level
-from blackbox_es.strategies.descent import Descent
-from blackbox_es.strategies.evolution import Evolution
-from blackbox_es.strategies.noise_level import NoiseLevel
-from blackbox_es.strategies.runs import Effort, Ended, Settings
+from blackbox_es.strategies.adaptive import descent, evolution, noise_level
+from blackbox_es.strategies.adaptive.descent import Descent
+from blackbox_es.strategies.adaptive.evolution import Evolution
+from blackbox_es.strategies.adaptive.noise_level import NoiseLevel
+from blackbox_es.strategies.adaptive.runs import Effort, Ended, Settings
 
 Array = npt.NDArray[Any]
 
@@ -183,10 +183,9 @@ def _used(effort: Effort, n: int, best: float = math.inf) -> Effort:
 def _evolved(state: PortfolioState, told: Told, settings: Settings) -> PortfolioState:
     """After a generation of the evolution."""
     run = evolution.learn(state.evolution, told, settings.tolerance)
-    middle = np.sort(told.values, axis=None)[told.values.size // 2]  # some may be infinite
-    better = bool(middle < state.kept_fun)
-    best = float(np.fmin.reduce(told.values.ravel()))
-    effort = _used(state.evolved, told.values.size, best)
+    ordered = np.sort(told.values, axis=None)  # infinite and missing values last
+    better = bool(ordered[ordered.size // 2] < state.kept_fun)
+    effort = _used(state.evolved, ordered.size, float(ordered[0]))
     state = replace(state, x=run.x if better else state.kept, evolution=run, evolved=effort)
     if state.noise.noise > 0.0:
         state = replace(state, noise=noise_level.seen(state.noise, told.values))
@@ -278,7 +277,7 @@ def _descent_ended(state: PortfolioState, told: Told, settings: Settings) -> Por
     known = min(state.evolved.best, *(one.fun for one in state.ended), math.inf)
     state = replace(
         state,
-        kept_fun=fun if state.kept is run.x else state.kept_fun,
+        kept_fun=fun if np.array_equal(state.kept, run.x) else state.kept_fun,
         descended=replace(effort, run=0),
         n_fruitless=0 if fun < known else state.n_fruitless + 1,
         ended=(*state.ended, ended),

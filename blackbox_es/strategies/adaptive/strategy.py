@@ -20,10 +20,10 @@ from blackbox_es._validation import (
 from blackbox_es.generation import Told
 from blackbox_es.shaping import RANK_BASED, Shaping, resolve
 from blackbox_es.steps import Plan, State
-from blackbox_es.strategies import portfolio
-from blackbox_es.strategies.evolution import Tolerance
-from blackbox_es.strategies.portfolio import PortfolioState
-from blackbox_es.strategies.runs import Ended, Settings
+from blackbox_es.strategies.adaptive import portfolio
+from blackbox_es.strategies.adaptive.evolution import Tolerance
+from blackbox_es.strategies.adaptive.portfolio import PortfolioState
+from blackbox_es.strategies.adaptive.runs import Ended, Settings
 from blackbox_es.strategy import EvolutionStrategy
 
 Array = npt.NDArray[Any]

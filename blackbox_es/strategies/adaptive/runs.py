@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 
 from blackbox_es._value import Count, value
-from blackbox_es.strategies.evolution import Tolerance
+from blackbox_es.strategies.adaptive.evolution import Tolerance
 
 Array = npt.NDArray[Any]
 

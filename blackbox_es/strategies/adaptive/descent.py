@@ -20,11 +20,11 @@ from blackbox_es._value import Count, Positive, Rows, Vector, value
 from blackbox_es.generation import Told
 from blackbox_es.samplers import Axes, Chosen
 from blackbox_es.steps import Plan
-from blackbox_es.strategies import guide as guides
-from blackbox_es.strategies import ray as rays
-from blackbox_es.strategies.guide import Guide
-from blackbox_es.strategies.quasi_newton import bent, dot, newton, positive, squared_cosine
-from blackbox_es.strategies.ray import Ray
+from blackbox_es.strategies.adaptive import guide as guides
+from blackbox_es.strategies.adaptive import ray as rays
+from blackbox_es.strategies.adaptive.guide import Guide
+from blackbox_es.strategies.adaptive.quasi_newton import bent, dot, newton, positive, squared_cosine
+from blackbox_es.strategies.adaptive.ray import Ray
 
 Array = npt.NDArray[Any]
 
@@ -109,9 +109,8 @@ def shown(run: Descent, surrogate: Any) -> Descent:
     guide = run.guide
     if guide.left > 0.0:
         guide = guides.met(guide, slope, run.f)  # type: ignore[arg-type]
-        if (
-            not guide.left > 0.0 and run.guide.alone
-        ):  # it has been followed alone, and what is remembered is its
+        # After a time alone, what is remembered is of surrogates.
+        if not guide.left > 0.0 and run.guide.alone:
             run = replace(_forgotten(run), last_x=None)
     run = replace(run, guide=guide, shown=slope.astype(run.x.dtype))
     return _followed(run) if guide.left > 0.0 else run
@@ -223,9 +222,8 @@ def _remembered(run: Descent, slope: Array) -> Descent:
         return replace(run, slope=slope)
     step, change = run.x - run.last_x, slope - run.last_slope
     along, a, b = dot(step, change), dot(step, step), dot(change, change)
-    least = (
-        0.5 if run.guided and not run.guide.exact else 1e-10
-    )  # the changes of noisy surrogates tell little
+    noisy = run.guided and not run.guide.exact  # changes of such slopes tell little
+    least = 0.5 if noisy else 1e-10
     if not along > least * math.sqrt(a) * math.sqrt(b):
         return replace(run, slope=slope)
     steps = np.concatenate([run.steps[1 - _MEMORY :], step[None]])
