@@ -150,14 +150,16 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
         if self.early_stopping:
             check_between("validation_fraction", self.validation_fraction, 0.0, 1.0)
 
-    def _check_data(self, X: Any, y: Any, sample_weight: Any, classes: Any, *, reset: bool) -> Data:
-        """The examples that count, with targets as the losses take them."""
+    def _check_data(
+        self, X: Any, y: Any, sample_weight: Any, classes: Any, *, reset: bool, dtype: Any = None
+    ) -> Data:
+        """The examples that count, with targets as the losses take them; None is their own dtype."""
         self._check_parameters()
         X, y = validate_data(
             self,
             X,
             y,
-            dtype=(np.float64, np.float32),
+            dtype=(np.float64, np.float32) if dtype is None else dtype,
             order="C",
             multi_output=True,
             y_numeric=isinstance(self, RegressorMixin),

@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from joblib import effective_n_jobs
+from scipy.optimize import OptimizeResult
 from threadpoolctl import threadpool_limits
 
 from blackbox_es._progress import ProgressBar
 from blackbox_es._threads import Threads
-from blackbox_es._validation import as_seed
+from blackbox_es._validation import as_seed, check_function
+from blackbox_es.evaluation import Callback
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.descent import ActivationDescent, Descent, Step, WeightDescent
 from blackbox_es.neural.mlp import MLP, USUAL
@@ -37,7 +40,14 @@ class ESMLP(MLP):
 
     _descent: Descent
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        callback: Callable[..., Any] | None = None,
+    ) -> Self:
         """Train the network.
 
         Parameters
@@ -46,6 +56,11 @@ class ESMLP(MLP):
             float32 is trained in float32, anything else in float64.
         y : array-like of shape (n_samples,), or (n_samples, n_outputs) for the regressor
         sample_weight : array-like of shape (n_samples,), optional
+        callback : callable, optional
+            ``callback(intermediate_result=OptimizeResult)`` or ``callback(x)`` after each
+            generation, of the weights ``x`` in one array, the mean loss ``fun``, and ``nit`` and
+            ``nfev``. The model has that generation's attributes and predicts by then.
+            StopIteration ends the fit cleanly.
 
         Returns
         -------
@@ -54,11 +69,14 @@ class ESMLP(MLP):
         Raises
         ------
         Exception
-            Whatever a loss of the user's raises. The model is then, as after an interrupt, that of
-            the last finished generation, or if there is none, what it was before.
+            Whatever a loss or a callback of the user's raises. The model is then, as after an
+            interrupt, that of the last finished generation, or if there is none, what it was
+            before; partial_fit and ``warm_start`` go on from there.
         EvaluationError
             If more than half of the pairs of a generation failed.
         """
+        check_function("callback", callback)
+        wants_stop = None if callback is None else Callback(callback)
         resume = self.warm_start and hasattr(self, "coefs_")
         with self._unchanged_until_it_moves():
             data, validation = self._check_data(X, y, sample_weight, None, reset=not resume), None
@@ -66,7 +84,7 @@ class ESMLP(MLP):
                 data, validation = self._split(data)
             theta = self._network.pack(self.coefs_, self.intercepts_) if resume else None
             self._start(data, theta, self.max_iter)
-            n_failed = self._train(data, self.max_iter, validation)
+            n_failed = self._train(data, self.max_iter, validation, wants_stop)
         _warn_of(n_failed, stacklevel=3)
         return self
 
@@ -75,11 +93,12 @@ class ESMLP(MLP):
             raise ValueError("partial_fit does not support early_stopping=True: use fit")
         first = not hasattr(self, "coefs_")
         with self._unchanged_until_it_moves():
-            data = self._check_data(X, y, sample_weight, classes, reset=first)
+            dtype = None if first else self.coefs_[0].dtype  # that of the first call
+            data = self._check_data(X, y, sample_weight, classes, reset=first, dtype=dtype)
             if first or not self._incremental:
                 theta = None if first else self._network.pack(self.coefs_, self.intercepts_)
                 self._start(data, theta, None)
-            n_failed = self._train(data, None, None)
+            n_failed = self._train(data, None)
         _warn_of(n_failed, stacklevel=4)
         return self
 
@@ -137,18 +156,24 @@ class ESMLP(MLP):
         )
         return WeightDescent(es, seed, theta)
 
-    def _train(self, data: Data, max_iter: int | None, validation: Data | None) -> int:
+    def _train(
+        self,
+        data: Data,
+        max_iter: int | None,
+        validation: Data | None = None,
+        wants_stop: Callback | None = None,
+    ) -> int:
         """Run generations: ``max_iter`` of them at most, or one pass over the data if None.
 
         Returns the number of losses that failed.
         """
-        descent, begun, first = self._descent, time.perf_counter(), self._descent.state.t
+        begun, first = time.perf_counter(), self.n_iter_
         n_stale = n_failed = 0
         with ExitStack() as stack:
             # Small products only: threads of the kernels are ours, those of BLAS would fight them.
             stack.enter_context(threadpool_limits(1, user_api="blas"))
             threads = stack.enter_context(Threads(effective_n_jobs(self.n_jobs)))
-            objective = descent.objective(
+            objective = self._descent.objective(
                 self._network,
                 self._user_loss if callable(self.loss) else self._loss_name(),
                 data,
@@ -156,11 +181,12 @@ class ESMLP(MLP):
                 threads=threads,
             )
             bar = stack.enter_context(ProgressBar(self.verbose, max_iter))
-            stack.callback(self._adopt_last, first)
             epoch = max(_GENERATIONS_PER_EPOCH, objective.examples.pools_per_epoch)
+            stack.callback(self._settle, first, epoch)
             for i in range(1, (max_iter or objective.examples.pools_per_epoch) + 1):
+                descent = copy(self._descent)
                 step = descent.step(objective, self._surrogate(objective))
-                self._count(step, objective)
+                self._count(descent, step, objective)
                 n_failed += step.n_failed
                 bar.update(self.loss_)
                 if max_iter and i % epoch == 0:
@@ -168,8 +194,10 @@ class ESMLP(MLP):
                 out_of_time = self.max_time is not None and (
                     time.perf_counter() - begun >= self.max_time
                 )
-                last = i == max_iter
-                if step.stop or last or n_stale >= self.n_iter_no_change or out_of_time:
+                ended = step.stop or i == max_iter or n_stale >= self.n_iter_no_change
+                # Last, and always: a callback that saves the model is to see the last generation.
+                stopped = wants_stop is not None and wants_stop(self._intermediate_result())
+                if ended or out_of_time or stopped:
                     if i % epoch:  # judge what came after the last whole epoch
                         self._judge(i % epoch, validation)
                     break
@@ -183,38 +211,53 @@ class ESMLP(MLP):
             return objective.gradient(descent.x, descent.key, self._loss_row().guide)
         return descent.state.gradient if self.guide == "previous" else None
 
-    def _count(self, step: Step, objective: PooledLoss) -> None:
-        self.loss_ = step.loss
-        self.loss_curve_.append(self.loss_)
-        self.n_iter_ += 1
-        self.t_ += objective.examples.pool_size
-        self.n_evaluations_ += step.n_losses
-        self.n_example_forwards_ += step.n_losses * objective.examples_per_loss
+    def _count(self, descent: Descent, step: Step, objective: PooledLoss) -> None:
+        """All that a generation changes, in one operation: an interrupt finds it done or not."""
+        self.loss_curve_.append(step.loss)  # counted by n_iter_
+        after = {
+            "_descent": descent,
+            "loss_": step.loss,
+            "n_iter_": self.n_iter_ + 1,
+            "t_": self.t_ + objective.examples.pool_size,
+            "n_evaluations_": self.n_evaluations_ + step.n_losses,
+            "n_example_forwards_": self.n_example_forwards_
+            + step.n_losses * objective.examples_per_loss,
+        }
+        if self.best_validation_score_ in (None, -math.inf):  # else those of the best score stay
+            after |= self._weights(descent.x)
+        vars(self).update(after)
 
     def _judge(self, epoch: int, validation: Data | None) -> bool:
         """Whether the last epoch was better than all before it by more than ``tol``."""
         loss = float(np.mean(self.loss_curve_[-epoch:]))
         improved = loss < self.best_loss_ - self.tol
-        self.best_loss_ = min(self.best_loss_, loss)  # which it stays if the loss is NaN
+        after: dict[str, Any] = {"best_loss_": min(self.best_loss_, loss)}  # which skips NaN
         if validation and self.validation_scores_ is not None:
-            score = self._score(self._network.forward(self._descent.x, validation.X), validation)
+            x = self._descent.x
+            score = self._score(self._network.forward(x, validation.X), validation)
             improved = score > self.best_validation_score_ + self.tol
-            self.validation_scores_.append(score)
+            after["validation_scores_"] = [*self.validation_scores_, score]
             if score > self.best_validation_score_:
-                self.best_validation_score_ = score
-                self._adopt(self._descent.x)
+                after |= {"best_validation_score_": score, **self._weights(x)}
+        vars(self).update(after)
         return improved
 
-    def _adopt_last(self, first: int) -> None:
-        """Adopt the last weights, unless there are none or those of the best score are kept."""
-        if self._descent.state.t > first and self.best_validation_score_ in (None, -math.inf):
-            self._adopt(self._descent.x)
+    def _settle(self, first: int, epoch: int) -> None:
+        """What was cut short leaves the attributes of the last finished generation."""
+        del self.loss_curve_[self.n_iter_ :]
+        rest = (self.n_iter_ - first) % epoch
+        if rest:
+            self.best_loss_ = min(self.best_loss_, float(np.mean(self.loss_curve_[-rest:])))
 
-    def _adopt(self, theta: Array) -> None:
-        """Make these the weights that predict."""
-        coefs, intercepts = self._network.unpack(theta.copy())
-        self.coefs_, self.intercepts_ = list(coefs), list(intercepts)
-        self.n_layers_ = len(self.coefs_) + 1
+    def _intermediate_result(self) -> OptimizeResult:
+        return OptimizeResult(
+            x=self._descent.x.copy(), fun=self.loss_, nit=self.n_iter_, nfev=self.n_evaluations_
+        )
+
+    def _weights(self, theta: Array) -> dict[str, Any]:
+        """The attributes that predict."""
+        coefs, intercepts = map(list, self._network.unpack(theta.copy()))
+        return {"coefs_": coefs, "intercepts_": intercepts, "n_layers_": len(coefs) + 1}
 
 
 def _warn_of(n_failed: int, stacklevel: int) -> None:
