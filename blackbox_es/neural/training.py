@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,7 +12,6 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 from joblib import effective_n_jobs
-from scipy.optimize import OptimizeResult
 from threadpoolctl import threadpool_limits
 
 from blackbox_es._progress import ProgressBar
@@ -21,8 +19,9 @@ from blackbox_es._threads import Threads
 from blackbox_es._validation import as_seed, check_function
 from blackbox_es.evaluation import Callback
 from blackbox_es.neural.data import Data
-from blackbox_es.neural.descent import ActivationDescent, Descent, Step, WeightDescent
-from blackbox_es.neural.mlp import MLP, USUAL
+from blackbox_es.neural.descent import ActivationDescent, Descent, WeightDescent
+from blackbox_es.neural.fitted import FittedMLP
+from blackbox_es.neural.mlp import USUAL
 from blackbox_es.neural.network import Network
 from blackbox_es.neural.objective import NetworkObjective, PooledLoss
 from blackbox_es.neural.penalty import penalized
@@ -33,12 +32,14 @@ from blackbox_es.strategies import GuidedES, VanillaES
 Array = npt.NDArray[Any]
 
 _GENERATIONS_PER_EPOCH = 10  # at least: one pass over few examples says little about progress
+_NOTHING_LEARNT = (
+    "in no generation did the loss tell one direction from its opposite: the weights are those the "
+    "fit began with, but for the penalty; take a larger sigma, or a loss that changes with them"
+)
 
 
-class ESMLP(MLP):
+class ESMLP(FittedMLP):
     """What the classifier and the regressor share: fitting."""
-
-    _descent: Descent
 
     def fit(
         self,
@@ -84,8 +85,10 @@ class ESMLP(MLP):
                 data, validation = self._split(data)
             theta = self._network.pack(self.coefs_, self.intercepts_) if resume else None
             self._start(data, theta, self.max_iter)
-            n_failed = self._train(data, self.max_iter, validation, wants_stop)
+            n_failed, n_telling = self._train(data, self.max_iter, validation, wants_stop)
         _warn_of(n_failed, stacklevel=3)
+        if n_telling == 0:
+            warnings.warn(_NOTHING_LEARNT, RuntimeWarning, stacklevel=2)
         return self
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any) -> Self:
@@ -98,7 +101,7 @@ class ESMLP(MLP):
             if first or not self._incremental:
                 theta = None if first else self._network.pack(self.coefs_, self.intercepts_)
                 self._start(data, theta, None)
-            n_failed = self._train(data, None)
+            n_failed, _ = self._train(data, None)
         _warn_of(n_failed, stacklevel=4)
         return self
 
@@ -135,11 +138,7 @@ class ESMLP(MLP):
         )
         self._network, self._descent = network, descent  # only now: a parameter may be invalid
         self._incremental = max_iter is None
-        self.n_iter_ = self.t_ = self.n_evaluations_ = self.n_example_forwards_ = 0
-        self.loss_curve_: list[float] = []
-        self.best_loss_ = math.inf
-        self.validation_scores_: list[float] | None = [] if self.early_stopping else None
-        self.best_validation_score_: Any = -math.inf if self.early_stopping else None
+        self._reset()
 
     def _descent_from(self, seed: int, theta: Array, **how: Any) -> Descent:
         """What moves the weights from ``theta`` on."""
@@ -162,13 +161,13 @@ class ESMLP(MLP):
         max_iter: int | None,
         validation: Data | None = None,
         wants_stop: Callback | None = None,
-    ) -> int:
+    ) -> tuple[int, int]:
         """Run generations: ``max_iter`` of them at most, or one pass over the data if None.
 
-        Returns the number of losses that failed.
+        Returns the number of losses that failed, and of generations that told a direction.
         """
         begun, first = time.perf_counter(), self.n_iter_
-        n_stale = n_failed = 0
+        n_stale = n_failed = n_telling = 0
         with ExitStack() as stack:
             # Small products only: threads of the kernels are ours, those of BLAS would fight them.
             stack.enter_context(threadpool_limits(1, user_api="blas"))
@@ -187,7 +186,7 @@ class ESMLP(MLP):
                 descent = copy(self._descent)
                 step = descent.step(objective, self._surrogate(objective))
                 self._count(descent, step, objective)
-                n_failed += step.n_failed
+                n_failed, n_telling = n_failed + step.n_failed, n_telling + step.tells
                 bar.update(self.loss_)
                 if max_iter and i % epoch == 0:
                     n_stale = 0 if self._judge(epoch, validation) else n_stale + 1
@@ -201,7 +200,7 @@ class ESMLP(MLP):
                     if i % epoch:  # judge what came after the last whole epoch
                         self._judge(i % epoch, validation)
                     break
-        return n_failed
+        return n_failed, n_telling
 
     def _surrogate(self, objective: PooledLoss) -> Array | None:
         """The guide: the gradient of a loss that has one, or the last estimate."""
@@ -210,54 +209,6 @@ class ESMLP(MLP):
             assert isinstance(objective, NetworkObjective)
             return objective.gradient(descent.x, descent.key, self._loss_row().guide)
         return descent.state.gradient if self.guide == "previous" else None
-
-    def _count(self, descent: Descent, step: Step, objective: PooledLoss) -> None:
-        """All that a generation changes, in one operation: an interrupt finds it done or not."""
-        self.loss_curve_.append(step.loss)  # counted by n_iter_
-        after = {
-            "_descent": descent,
-            "loss_": step.loss,
-            "n_iter_": self.n_iter_ + 1,
-            "t_": self.t_ + objective.examples.pool_size,
-            "n_evaluations_": self.n_evaluations_ + step.n_losses,
-            "n_example_forwards_": self.n_example_forwards_
-            + step.n_losses * objective.examples_per_loss,
-        }
-        if self.best_validation_score_ in (None, -math.inf):  # else those of the best score stay
-            after |= self._weights(descent.x)
-        vars(self).update(after)
-
-    def _judge(self, epoch: int, validation: Data | None) -> bool:
-        """Whether the last epoch was better than all before it by more than ``tol``."""
-        loss = float(np.mean(self.loss_curve_[-epoch:]))
-        improved = loss < self.best_loss_ - self.tol
-        after: dict[str, Any] = {"best_loss_": min(self.best_loss_, loss)}  # which skips NaN
-        if validation and self.validation_scores_ is not None:
-            x = self._descent.x
-            score = self._score(self._network.forward(x, validation.X), validation)
-            improved = score > self.best_validation_score_ + self.tol
-            after["validation_scores_"] = [*self.validation_scores_, score]
-            if score > self.best_validation_score_:
-                after |= {"best_validation_score_": score, **self._weights(x)}
-        vars(self).update(after)
-        return improved
-
-    def _settle(self, first: int, epoch: int) -> None:
-        """What was cut short leaves the attributes of the last finished generation."""
-        del self.loss_curve_[self.n_iter_ :]
-        rest = (self.n_iter_ - first) % epoch
-        if rest:
-            self.best_loss_ = min(self.best_loss_, float(np.mean(self.loss_curve_[-rest:])))
-
-    def _intermediate_result(self) -> OptimizeResult:
-        return OptimizeResult(
-            x=self._descent.x.copy(), fun=self.loss_, nit=self.n_iter_, nfev=self.n_evaluations_
-        )
-
-    def _weights(self, theta: Array) -> dict[str, Any]:
-        """The attributes that predict."""
-        coefs, intercepts = map(list, self._network.unpack(theta.copy()))
-        return {"coefs_": coefs, "intercepts_": intercepts, "n_layers_": len(coefs) + 1}
 
 
 def _warn_of(n_failed: int, stacklevel: int) -> None:
