@@ -63,15 +63,15 @@ def run(name: str, path: Path, every: float, backend: str, address: str) -> None
             stack.enter_context(Client(address))
         if backend != "serial":
             stack.enter_context(joblib.parallel_config(backend))
-        fresh = strategy(**options).start(X0)
-        fresh.tell(fresh.ask(), np.arange(len(fresh.ask())))  # kernels are compiled or loaded
+        guide = surrogate if strategy.takes_surrogate else None
+        strategy(**options | {"max_iter": 1}).fit(objective, X0, guide)  # kernels, workers
         print("under way", flush=True)
         resume = path.exists()
         es = strategy.load(path) if resume else strategy(**options)
         es.fit(
             objective,
             None if resume else X0,
-            surrogate if es.takes_surrogate else None,
+            guide,
             checkpoint=path,
             checkpoint_every=every,
             resume=resume,
