@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 import time
+import types
 import warnings
 
 import joblib
@@ -477,6 +478,22 @@ def test_a_damaged_file_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="prev"):
         GuidedES.load(path)
     assert outcome(resumed("guided-es", f"{path}.prev")) == outcome(es)
+
+
+def test_the_bar_goes_on_where_it_was(monkeypatch):
+    """It is full at ``max_iter``, however many generations had been done before."""
+    bars = []
+    fake = types.SimpleNamespace(set_postfix_str=lambda *_, **__: None, update=lambda: None)
+    fake.close = lambda: None
+
+    def bar(total, initial, **options):
+        bars.append((total, initial))
+        return fake
+
+    monkeypatch.setattr("tqdm.tqdm", bar)
+    es = make("vanilla-es", verbose=1).fit(bowl, X0)
+    es.set_params(max_iter=7).fit(bowl, resume=True)
+    assert bars == [(5, 0), (7, 5)]
 
 
 def test_the_middle_of_the_bounds():
