@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es._value import Count, value
+from blackbox_es._value import Count, replace, value
 
 Array = npt.NDArray[Any]
 
@@ -44,9 +43,8 @@ class NoiseLevel:
         return self.n_since >= EVERY and self.noise > 0.0
 
 
-def seen(level: NoiseLevel, values: Array) -> NoiseLevel:
-    """After the values of a population."""
-    ordered = np.sort(values, axis=None)
+def seen(level: NoiseLevel, ordered: Array) -> NoiseLevel:
+    """After the values of a population, in order."""
     spread = float(ordered[3 * ordered.size // 4] - ordered[ordered.size // 4])
     if np.isfinite(spread):
         old = level.spread or spread
