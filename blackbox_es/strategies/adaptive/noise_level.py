@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 EVERY = 8  # generations between two looks at the noise
 _KEPT = 0.8  # of what was known, at each look
 _MUCH, _LITTLE = 0.6, 0.2  # of the spread; where all of it is normal noise the ratio is 0.84
-_MOST = 8  # times the population at the start
+_MOST = 4  # times the population at the start; more pays off only after 2,000 n evaluations
 
 
 @value

@@ -22,7 +22,7 @@ from blackbox_es.strategies.adaptive.runs import Effort, Ended, Settings
 
 Array = npt.NDArray[Any]
 
-_LEADING = 0.9  # share of the evaluations for a descent that is ahead of all else
+_LEADING = 0.92  # share of the evaluations for a descent that is ahead of all else
 _SPREAD = 2.0  # of the points where runs begin anew, times sigma
 
 

@@ -50,7 +50,7 @@ class AdaptiveES(EvolutionStrategy):
     numerical experiments with variable-storage quasi-Newton algorithms", for the diagonal it
     starts from). On smooth objectives it is far ahead, on rough ones it ends at once.
 
-    While the descent leads it has nine tenths of the evaluations, else at most half of them, and
+    While the descent leads it has .92 of the evaluations, else at most half of them, and
     fewer with each descent that ends above what is known. What has converged begins anew
     elsewhere, evolutions by turns with larger populations and with smaller scales (Hansen 2009,
     "Benchmarking a BI-population CMA-ES on the BBOB-2009 function testbed").
