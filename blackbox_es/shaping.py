@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from blackbox_es._value import freeze
 
 Array = npt.NDArray[np.float64]
 Shaping = Callable[[Array], Array]
@@ -56,9 +59,7 @@ def nes(values: Array) -> Array:
     best of m values (Wierstra, Schaul, Glasmachers, Sun, Peters, Schmidhuber 2014, "Natural
     evolution strategies"): the better half counts, the best most.
     """
-    m = values.size
-    utilities = np.maximum(0.0, np.log(m / 2 + 1) - np.log(np.arange(1, m + 1)))
-    return _by_rank(values, 1.0 / m - utilities / utilities.sum())
+    return _by_rank(values, _nes(values.size))
 
 
 def log_ranks(values: Array) -> Array:
@@ -67,15 +68,33 @@ def log_ranks(values: Array) -> Array:
     Minus this, where it is negative, is what CMA-ES recombines the better half with, and its
     positive part weighs the worse half (Hansen 2016, "The CMA evolution strategy: a tutorial").
     """
-    m = values.size
-    return _by_rank(values, np.log(np.arange(1, m + 1)) - math.log((m + 1) / 2))
+    return _by_rank(values, _log(values.size))
+
+
+@lru_cache(maxsize=16)
+def _nes(m: int) -> Array:
+    utilities = np.maximum(0.0, np.log(m / 2 + 1) - np.log(np.arange(1, m + 1)))
+    return freeze(1.0 / m - utilities / utilities.sum())
+
+
+@lru_cache(maxsize=16)
+def _log(m: int) -> Array:
+    return freeze(np.log(np.arange(1, m + 1)) - math.log((m + 1) / 2))
 
 
 def _by_rank(values: Array, utilities: Array) -> Array:
     """``utilities[k]`` for the k-th smallest value, their mean where values are equal."""
-    _, rank, count = np.unique(values.ravel(), return_inverse=True, return_counts=True)
-    sums = np.add.reduceat(utilities, np.cumsum(count) - count)
-    return np.asarray((sums / count)[rank].reshape(values.shape))
+    flat = values.ravel()
+    order = flat.argsort(kind="stable")
+    ordered = flat[order]
+    new = ordered[1:] != ordered[:-1]
+    if not new.all():
+        starts = np.flatnonzero(np.append(True, new))
+        counts = np.diff(starts, append=flat.size)
+        utilities = np.repeat(np.add.reduceat(utilities, starts) / counts, counts)
+    ranked = np.empty(flat.size)
+    ranked[order] = utilities
+    return ranked.reshape(values.shape)
 
 
 SHAPINGS: dict[str, Shaping] = {

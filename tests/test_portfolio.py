@@ -101,9 +101,13 @@ def test_noise_ends_the_descents():
 
 def test_values_that_are_missing_end_a_descent_only():
     """NaN or infinity on an axis or a ray is no error."""
-    es = AdaptiveES(random_state=0, max_evals=600)
-    es.fit(lambda x: bowl(x) if x[0] < 0.5 + 1e-9 else np.inf, X0)
-    assert es.fun_ == pytest.approx(1.25, abs=0.1)
+    found = [
+        AdaptiveES(random_state=seed, max_evals=600).fit(
+            lambda x: bowl(x) if x[0] < 0.5 + 1e-9 else np.inf, X0
+        )
+        for seed in range(5)
+    ]
+    assert np.median([es.fun_ for es in found]) == pytest.approx(1.25, abs=0.1)
 
 
 def test_restarts():
