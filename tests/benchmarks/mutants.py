@@ -10,17 +10,18 @@ A unit is a few modules and the test files that speak of them. A mutant is one s
 module: a comparison, an operator, a constant, a condition turned around, a statement left out, two
 arguments exchanged. Each runs the unit's tests, up to the first that fails, in a process forked
 from one that has imported all libraries but not the package, so that any line can be changed:
-constants and defaults of parameters, too. What takes four times the processor time of the sound
+constants and defaults of parameters, too. What takes twice the processor time of the sound
 package, and ten seconds, counts as found: it hangs.
 
 Mutants are drawn with a fixed seed, `--sample` of them from each unit, and a larger sample has the
 mutants of a smaller one. Each result is a line of a file that is appended to, and is not computed
-twice unless the module has changed; `--again` runs survivors anew, after tests were added. Kernels
+twice unless the module has changed; `--again` runs survivors anew, with more test files. Kernels
 that are changed run as plain Python. Messages, docstrings, types and `__all__` are not changed.
 """
 
 import argparse
 import ast
+import contextlib
 import copy
 import importlib.abc
 import importlib.util
@@ -38,32 +39,34 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-# The quickest first: most mutants are found by the first test that is about them.
-ESTIMATES = "generation steps estimates laws strategies faults failures golden"
-SEARCHES = "laws strategies faults failures stopping saving forged golden"
+# Modules, and test files; those about them first, since most mutants are found by these.
 UNITS = {
-    "samplers": (
-        "samplers/*.py",
-        f"samplers products {ESTIMATES} nres theory testing_gradients",
-    ),
-    "generation": ("generation.py", f"{ESTIMATES} bounds objective nres testing_gradients"),
-    "steps": ("steps.py", f"steps {SEARCHES} generation bounds evaluation"),
-    "shaping": ("shaping.py", f"shaping {SEARCHES} estimates natural"),
-    "optimizers": ("optimizers.py", f"optimizers schedules {SEARCHES} scale"),
-    "strategies": (
-        "strategies/*.py",
-        f"ars pgpe nres natural guided guided_auto steps {SEARCHES} guides scale theory params",
-    ),
+    "samplers": ("samplers/*.py", "samplers generation products estimates"),
+    "generation": ("generation.py", "generation steps estimates"),
+    "steps": ("steps.py", "steps failures faults stopping params"),
+    "shaping": ("shaping.py", "shaping failures steps"),
+    "optimizers": ("optimizers.py", "optimizers steps schedules"),
+    "strategies": ("strategies/*.py", "ars pgpe nres natural guided guided_auto steps"),
     "adaptive": (
         "strategies/adaptive/*.py",
-        f"adaptive_kernels adaptive descent portfolio bounds {SEARCHES} guides params",
+        "adaptive_kernels descent portfolio surrogates adaptive",
     ),
     "gradient_strategy": (
         "gradient_strategy.py natural_strategy.py",
-        f"steps estimates schedules scale guided {SEARCHES} params",
+        "steps guided scale schedules natural estimates",
     ),
-    "checkpoint": ("checkpoint.py", "checkpoint checkpoint_writing saving forged resume"),
+    "checkpoint": ("checkpoint.py", "checkpoint checkpoint_writing"),
 }
+# What survives these files meets the others with `--again`.
+OTHERS = (
+    "steps faults failures stopping evaluation params laws strategies bounds saving guides scale "
+    "theory forged resume golden testing_gradients"
+)
+
+LIBRARIES = (
+    "cma hypothesis.strategies hypothesis.extra.numpy joblib numba numpy pandas pytest "
+    "scipy.optimize scipy.stats sklearn.model_selection sklearn.utils.estimator_checks tqdm"
+)
 
 OPPOSITE = {
     ast.Lt: [ast.LtE, ast.Gt],
@@ -226,7 +229,7 @@ def sampled(unit, size):
     return every[:size], len(every)
 
 
-def run(unit, mutant, limit):
+def run(unit, mutant, limit, more):
     """Run the tests of a unit in a process of its own: "survived", or what has failed."""
     import pytest
 
@@ -256,7 +259,8 @@ def run(unit, mutant, limit):
                 if report.failed:
                     os.write(writer, f"{report.nodeid[:150]}\n".encode())
 
-        files = [f"tests/test_{name}.py" for name in dict.fromkeys(UNITS[unit][1].split())]
+        names = UNITS[unit][1].split() + (OTHERS.split() if more else [])
+        files = [f"tests/test_{name}.py" for name in dict.fromkeys(names)]
         files = [name for name in files if os.path.exists(name)]
         options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-o", "addopts="]
         options += ["-m", "not slow and not network", "--strict-markers"]
@@ -280,10 +284,8 @@ def run(unit, mutant, limit):
     with_time = usage.ru_utime + usage.ru_stime
     if os.WIFSIGNALED(status) and not failed:
         failed = f"ended by signal {os.WTERMSIG(status)}"
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # workers that it has started
-    except ProcessLookupError:
-        pass
     return failed or "ended", with_time
 
 
@@ -351,9 +353,9 @@ def main():
                     print(unit, number, describe(path, number))
         return None
     # All that the package and the tests import, so that a fork is ready to run.
-    import cma, hypothesis, joblib, numba, numpy, pytest, scipy.optimize, scipy.stats  # noqa: E401, F401
-    import sklearn.base, sklearn.model_selection, sklearn.utils.estimator_checks, tqdm  # noqa: E401, F401
-    from hypothesis import strategies  # noqa: F401
+    for name in LIBRARIES.split():
+        importlib.import_module(name)
+    import hypothesis
 
     hypothesis.settings.register_profile("mutants", database=None, deadline=None, derandomize=True)
     hypothesis.settings.load_profile("mutants")
@@ -366,13 +368,13 @@ def main():
             ]
             if not left:
                 continue
-            result, seconds = run(unit, None, None)
+            result, seconds = run(unit, None, None, args.again)
             print(f"{unit}: {seconds:.0f} s, the sound package has {result}", flush=True)
             if result != "survived":
                 sys.exit("the tests fail without a mutant")
             for path, number in left:
                 start = time.monotonic()
-                result, _ = run(unit, (path, number), int(4 * seconds) + 10)
+                result, _ = run(unit, (path, number), int(2 * seconds) + 10, args.again)
                 row = {"key": key(path, number), "unit": unit, "result": result}
                 row |= {"seconds": round(time.monotonic() - start, 1)}
                 file.write(json.dumps(row) + "\n")
