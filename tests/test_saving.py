@@ -88,6 +88,7 @@ def test_copies_go_on_bit_for_bit(name, copied):
         for i, trial in enumerate(es.ask_trials(surrogate(es))):
             if i == es.n_iter_ % 3 and len(copies) < 12:
                 copies.append(copied(es))
+                assert [t.id for t in copies[-1].ask_trials()] == [t.id for t in es.ask_trials()]
             es.tell_trial(trial.id, objective(trial.x))
     assert len(copies) == 12
     for twin in (es, *copies):

@@ -129,7 +129,7 @@ def variants(node, in_body):
         case ast.Subscript(slice=ast.Slice(lower=None, upper=upper, step=None)) if upper:
             new.slice = ast.Slice(upper, None, None)
             yield "other slice", new
-        case ast.Return(value=v) if v is not None:
+        case ast.Return(value=v) if v is not None and ast.unparse(v) != "None":
             yield "returns None", ast.Return(ast.Constant(None))
     if isinstance(node, ast.Call) and node.keywords:
         for i, keyword in enumerate(node.keywords):
