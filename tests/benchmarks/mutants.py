@@ -195,6 +195,8 @@ class Finder(importlib.abc.MetaPathFinder, SourceFileLoader):
         self.module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         SourceFileLoader.__init__(self, self.module, str(path))
         tree = ast.parse(path.read_text())
+        nodes = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+        self.imports = [node.module for node in nodes if node.module.startswith("blackbox_es")]
         places(tree)[number][2]()
         self.code = compile(ast.fix_missing_locations(tree), str(path), "exec")
 
@@ -209,6 +211,8 @@ class Finder(importlib.abc.MetaPathFinder, SourceFileLoader):
     def exec_module(self, module):
         from blackbox_es import _jit
 
+        for name in self.imports:  # these are compiled, if they are kernels
+            importlib.import_module(name)
         # Numba's disk cache knows nothing of a changed constant.
         disabled, _jit.DISABLED = _jit.DISABLED, True
         try:
