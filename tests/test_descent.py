@@ -252,7 +252,7 @@ def test_a_ray_moves_it():
 
 
 def test_what_is_gained_by_rounding_sharpens_it_once():
-    """Central differences without a memory come first; the second time in a row it has converged."""
+    """Central differences without a memory come first; twice in a row it has converged."""
     almost = 1.0 - 2e-14
     slope = np.array([1e-16, 0.0])
     known = {"slope": slope, "ray": Ray(np.array([-1.0, 0.0]), 1.0, "plain")}

@@ -1,8 +1,8 @@
 """Searches and fits end where they ended when their results were recorded.
 
 Most of `golden.json` was recorded before the engine was rewritten as pure functions of frozen
-values. A change that is not meant to change results must not change these. One that is: delete the rows
-concerned from the file and run ``python tests/test_golden.py``, which records what is missing.
+values. A change that is not meant to change results must not change these. One that is: delete the
+rows concerned from the file and run ``python tests/test_golden.py``, which records what is missing.
 """
 
 import json

@@ -41,19 +41,22 @@ ROOT = Path(__file__).parents[2]
 
 # Modules, and test files; those about them first, since most mutants are found by these.
 UNITS = {
-    "samplers": ("samplers/*.py", "samplers generation products estimates"),
+    "samplers": ("samplers/*.py", "samplers generation products guided_auto estimates"),
     "generation": ("generation.py", "generation steps estimates"),
     "steps": ("steps.py", "steps failures faults stopping params"),
     "shaping": ("shaping.py", "shaping failures steps"),
-    "optimizers": ("optimizers.py", "optimizers steps schedules"),
-    "strategies": ("strategies/*.py", "ars pgpe nres natural guided guided_auto steps"),
+    "optimizers": ("optimizers.py", "optimizers steps schedules params"),
+    "strategies": (
+        "strategies/*.py",
+        "ars pgpe nres natural guided guided_auto steps params golden",
+    ),
     "adaptive": (
         "strategies/adaptive/*.py",
-        "adaptive_kernels descent portfolio surrogates adaptive",
+        "rays adaptive_kernels descent portfolio surrogates golden params adaptive",
     ),
     "gradient_strategy": (
         "gradient_strategy.py natural_strategy.py",
-        "steps guided scale schedules natural estimates",
+        "steps schedules natural params faults guided golden",
     ),
     "checkpoint": ("checkpoint.py", "checkpoint checkpoint_writing"),
 }
