@@ -4,7 +4,6 @@
     python tests/benchmarks/mutants.py --out results --unit samplers --again
     python tests/benchmarks/mutants.py --out results --table
     python tests/benchmarks/mutants.py --out results --survivors
-    python tests/benchmarks/mutants.py --show samplers:41
 
 A unit is a few modules and the test files that speak of them. A mutant is one small change of one
 module: a comparison, an operator, a constant, a condition turned around, a statement left out, two
@@ -21,13 +20,16 @@ that are changed run as plain Python. Messages, docstrings, types and `__all__` 
 
 import argparse
 import ast
+import collections
 import contextlib
+import functools
 import copy
 import importlib.abc
 import importlib.util
 import json
 import os
 import random
+import re
 import resource
 import signal
 import sys
@@ -229,10 +231,33 @@ def modules(unit):
     return sorted(path for path in found if path.name != "__init__.py")
 
 
+@functools.cache
+def mutants_of(path):
+    """What tells each mutant of a module from the others: its place in words, and the module."""
+    text = path.read_text()
+    lines, seen, found = text.splitlines(), collections.Counter(), []
+    for item, name, _ in places(ast.parse(text)):
+        code = " ".join(ast.unparse(item).split())[:60]
+        line = lines[item.lineno - 1].strip()
+        place = f"{path.relative_to(ROOT / 'blackbox_es')}:{item.lineno} {name} [{code}] in: {line}"
+        seen[place] += 1
+        found.append(f"{place} #{seen[place]} {zlib.crc32(text.encode()):08x}")
+    return found
+
+
+def is_the_same(name):
+    """Whether a mutant is known to be no change: of symmetric functions, and of messages."""
+    symmetric = re.search(
+        r" swapped arguments \[(min|max|np\.(maximum|minimum|add|multiply))\(", name
+    )
+    return bool(symmetric) or " without also= " in name
+
+
 def sampled(unit, size):
-    """Path and number of mutants, in the order in which they are drawn."""
-    every = [(p, k) for p in modules(unit) for k in range(len(places(ast.parse(p.read_text()))))]
+    """Path and number of mutants, in the order in which they are drawn; and how many there are."""
+    every = [(path, k) for path in modules(unit) for k in range(len(mutants_of(path)))]
     random.Random(unit).shuffle(every)
+    every = [(path, k) for path, k in every if not is_the_same(mutants_of(path)[k])]
     return every[:size], len(every)
 
 
@@ -296,12 +321,8 @@ def run(unit, mutant, limit, more):
     return failed or "ended", with_time
 
 
-def digest(path):
-    return zlib.crc32(path.read_bytes())
-
-
 def key(path, number):
-    return f"{path.relative_to(ROOT / 'blackbox_es')}:{number}:{digest(path):08x}"
+    return mutants_of(path)[number]
 
 
 def rows_of(out):
@@ -309,13 +330,6 @@ def rows_of(out):
     file = out / "mutants.jsonl"
     rows = [json.loads(line) for line in file.open()] if file.exists() else []
     return {row["key"]: row for row in rows}
-
-
-def describe(path, number):
-    item, name, _ = places(ast.parse(path.read_text()))[number]
-    line = path.read_text().splitlines()[item.lineno - 1].strip()
-    text = " ".join(ast.unparse(item).split())[:60]
-    return f"{path.relative_to(ROOT / 'blackbox_es')}:{item.lineno} {name} [{text}] in: {line}"
 
 
 def interval(k, n):
@@ -357,7 +371,7 @@ def main():
         for unit in units:
             for path, number in sampled(unit, args.sample)[0]:
                 if rows.get(key(path, number), {}).get("result") == "survived":
-                    print(unit, number, describe(path, number))
+                    print(unit, number, key(path, number))
         return None
     # All that the package and the tests import, so that a fork is ready to run.
     for name in LIBRARIES.split():
@@ -386,7 +400,7 @@ def main():
                 row |= {"seconds": round(time.monotonic() - start, 1)}
                 file.write(json.dumps(row) + "\n")
                 file.flush()
-                print(row["seconds"], result, "|", describe(path, number), flush=True)
+                print(row["seconds"], result, "|", key(path, number), flush=True)
     return None
 
 
