@@ -180,12 +180,22 @@ LIMITS = [  # taken, and what lies beyond
     ("alpha", 1.0, np.nextafter(1.0, 2.0)), ("n_guides", 1, 0), ("vectorized", True, 1),
     ("unbiased", True, 1), ("common_random_numbers", None, "none"), ("n_jobs", -1, 0),
     ("sigma_learning_rate", 5e-324, 0.0), ("n_windows", 1, 0), ("n_top", 1, 0), ("n_top", 3, 4),
+    ("xatol", 5e-324, 0.0), ("xatol", None, "small"), ("tol", 5e-324, 0.0), ("fatol", 0, -5e-324),
+    ("fatol", 1.7e308, np.inf), ("fatol", 0.0, "0"), ("restarts", 0, -1), ("restarts", "ipop", "cma"),
+    ("min_sigma", 0.0, -5e-324), ("min_sigma", 1.7e308, np.inf), ("min_sigma", [0, 0, 0], [0, 0]),
+    ("slopes", False, 0), ("covariance", "full", "low rank"), ("sampler", Isotropic(3), Isotropic(4)),
+    ("beta", "auto", "none"), ("alpha", "auto", "none"), ("sigma", [1, 2, 3], [1, 2]),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("name", "parameter", "taken", "refused"),
-    [(name, *limit) for name in STRATEGIES for limit in LIMITS if limit[0] in DEFAULTS[name]],
+    [
+        (name, *limit)
+        for name in STRATEGIES
+        for limit in LIMITS
+        if limit[0] in DEFAULTS[name] and (name == "adaptive-es" or limit[1] != [1, 2, 3])
+    ],
 )
 def test_limits_of_parameters(name, parameter, taken, refused):
     """The last value that is taken, and the first that is not."""

@@ -22,8 +22,8 @@ import argparse
 import ast
 import collections
 import contextlib
-import functools
 import copy
+import functools
 import importlib.abc
 import importlib.util
 import json
