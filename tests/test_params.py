@@ -181,9 +181,9 @@ LIMITS = [  # taken, and what lies beyond
     ("unbiased", True, 1), ("common_random_numbers", None, "none"), ("n_jobs", -1, 0),
     ("sigma_learning_rate", 5e-324, 0.0), ("n_windows", 1, 0), ("n_top", 1, 0), ("n_top", 3, 4),
     ("xatol", 5e-324, 0.0), ("xatol", None, "small"), ("tol", 5e-324, 0.0), ("fatol", 0, -5e-324),
-    ("fatol", 1.7e308, np.inf), ("fatol", 0.0, "0"), ("restarts", 0, -1), ("restarts", "ipop", "cma"),
+    ("fatol", 1.7e308, np.inf), ("fatol", 0.0, "0"), ("restarts", 0, -1), ("restarts", "ipop", ""),
     ("min_sigma", 0.0, -5e-324), ("min_sigma", 1.7e308, np.inf), ("min_sigma", [0, 0, 0], [0, 0]),
-    ("slopes", False, 0), ("covariance", "full", "low rank"), ("sampler", Isotropic(3), Isotropic(4)),
+    ("slopes", False, 0), ("covariance", "full", ""), ("sampler", Isotropic(3), Isotropic(4)),
     ("beta", "auto", "none"), ("alpha", "auto", "none"), ("sigma", [1, 2, 3], [1, 2]),
 ]  # fmt: skip
 
