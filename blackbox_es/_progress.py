@@ -13,14 +13,18 @@ class ProgressBar:
     verbose : int
     total : int or None
         Number of generations, if known.
+    done : int
+        Those that had been done before.
     """
 
-    def __init__(self, verbose: int, total: int | None) -> None:
+    def __init__(self, verbose: int, total: int | None, done: int = 0) -> None:
         self._bar: Any = None
         if verbose:
             from tqdm import tqdm  # costs 0.1 s, so only when it is used
 
-            self._bar = tqdm(total=total, disable=None, unit=" generations", leave=False)
+            self._bar = tqdm(
+                total=total, initial=done, disable=None, unit=" generations", leave=False
+            )
 
     def update(self, value: float) -> None:
         """One generation more, with this mean value."""

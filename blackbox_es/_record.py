@@ -36,6 +36,8 @@ class Record(NamedTuple):
         Generations in a row that told nothing.
     warned : tuple of str
         What has been warned of.
+    concluded : bool
+        Whether the last center has been evaluated, which is what `fit` ends with.
     """
 
     rows: npt.NDArray[Any]
@@ -48,6 +50,7 @@ class Record(NamedTuple):
     best: tuple[Generation, Count] | None = None
     n_flat: Count = 0
     warned: tuple[str, ...] = ()
+    concluded: bool = False
 
     def after(self, generation: Generation, values: Array, info: Info) -> Record:
         """The record with one more generation."""
@@ -87,6 +90,7 @@ class Record(NamedTuple):
             fun=fun,
             fun_best=fun if best else self.fun_best,
             best=None if best else self.best,
+            concluded=True,
         )
 
     def history(self) -> dict[str, Array]:

@@ -84,11 +84,11 @@ def write(path: StrPath, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[A
     """
     stored = {name: _storable(name, array) for name, array in arrays.items()}
     text = _envelope(meta, list(stored))
-    with _replacing(Path(os.path.realpath(path))) as file, zipfile.ZipFile(file, "w") as archive:
-        for name, array in {"meta": np.frombuffer(text, np.uint8), **stored}.items():
-            info = zipfile.ZipInfo(f"{name}.npy")  # of no date: equal states, equal bytes
-            with archive.open(info, "w", force_zip64=True) as member:
-                npy.write_array(member, array, version=(1, 0), allow_pickle=False)
+    with _replacing(Path(os.path.realpath(path))) as file:
+        try:
+            _write_archive(file, {"meta": np.frombuffer(text, np.uint8), **stored})
+        except ValueError as error:  # zipfile's, of a member that an interrupt has left open
+            raise error.__context__ or error from None
 
 
 def read(path: StrPath) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -175,6 +175,14 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[An
     if dtype.kind == "b" and np.any(array.view(np.uint8) > 1):
         raise CheckpointError(f"{name} has booleans other than 0 and 1")  # NumPy adds up masks
     return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _write_archive(file: IO[bytes], members: dict[str, NDArray[Any]]) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in members.items():
+            info = zipfile.ZipInfo(f"{name}.npy")  # of no date: equal states, equal bytes
+            with archive.open(info, "w", force_zip64=True) as member:
+                npy.write_array(member, array, version=(1, 0), allow_pickle=False)
 
 
 def _storable(name: str, array: NDArray[Any]) -> NDArray[Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Self
@@ -111,6 +111,25 @@ class Evaluator:
         )
         return np.concatenate(self._parallel(tasks), axis=1)
 
+    def rest(self, generation: Generation, told: Mapping[int, float]) -> Values:
+        """The values of a generation some of which are known, by row: these are kept.
+
+        Only the others are evaluated, unless the objective evaluates whole generations.
+        """
+        missing = [row for row in range(generation.n_points) if row not in told]
+        if self._whole is not None:
+            values = self(generation).ravel()
+            new = [values[row] for row in missing]
+        elif self._n_workers == 1:
+            new = [self._call.value(generation, row) for row in missing]
+        else:
+            from joblib import delayed
+
+            new = self._parallel(delayed(self._call.value)(generation, row) for row in missing)
+        known = {**told, **dict(zip(missing, new, strict=True))}
+        ordered = [known[row] for row in range(generation.n_points)]
+        return np.array(ordered).reshape(generation.halves, -1)
+
     def at(self, x: Array, key: Key, count: int = 1) -> list[float]:
         """The objective at one point, some times, each with its own seed if it takes one.
 
@@ -162,6 +181,13 @@ class _Call:
                     x, generation.key, seed_of, f"of candidate {row}"
                 )
         return values
+
+    def value(self, generation: Generation, row: int) -> float:
+        """The value of one point of a generation."""
+        x, key, place = generation.point(row), generation.key, f"of candidate {row}"
+        if self.vectorized:
+            return float(self.rows(x[None], key, place)[0])
+        return self.point(x, key, row % generation.n_pairs if self.seeds == "pair" else row, place)
 
     def point(self, x: Array, key: Key, seed_of: int, place: str) -> float:
         """The value at one point."""

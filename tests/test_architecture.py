@@ -21,6 +21,8 @@ ROWS = [
     {"_pending", "_record"},
     {"_search"},
     {"_ask_tell", "_codec"},
+    {"_checkpoints"},
+    {"_fit"},
     {"strategy"},
     {"gradient_strategy", "natural_strategy"},
     {"scaled_strategy"},

@@ -219,7 +219,9 @@ def test_stops_when_the_loss_stops_falling(batch_size, epoch):
 
 def test_a_flat_loss_ends_the_search():
     """Where all points are the same for many generations there is nothing to learn."""
-    model = ESMLPClassifier(**QUICK | {"max_iter": 1000, "loss": lambda y, p: 1.0}).fit(X, Y)
+    model = ESMLPClassifier(**QUICK | {"max_iter": 1000, "loss": lambda y, p: 1.0})
+    with pytest.warns(RuntimeWarning, match="in no generation"):
+        model.fit(X, Y)
     assert model.n_iter_ < 100
 
 
@@ -234,7 +236,9 @@ def test_a_loss_of_minus_infinity_ends_the_search():
     model = ESMLPClassifier(**QUICK | {"max_iter": 1000, "loss": loss}).fit(X, Y)
     assert model.n_iter_ == 2
     assert 1.0 < model.best_loss_ < np.inf
-    nothing = ESMLPClassifier(**QUICK, loss=lambda y, p: -np.inf).fit(X, Y)
+    nothing = ESMLPClassifier(**QUICK, loss=lambda y, p: -np.inf)
+    with pytest.warns(RuntimeWarning, match="in no generation"):
+        nothing.fit(X, Y)
     assert (nothing.n_iter_, nothing.best_loss_) == (1, np.inf)
     assert bits(vector(nothing)) == bits(initial(nothing)[1])
 
@@ -404,7 +408,7 @@ def test_an_interrupted_fit_is_that_of_the_finished_generations(cls, error, n_wh
     with pytest.raises(error):
         model.fit(X, Y)
     assert model.n_iter_ == len(model.loss_curve_) == n_whole
-    assert {**fitted(model), "best_loss_": 0} == {**fitted(expected), "best_loss_": 0}
+    assert fitted(model) == fitted(expected)
     np.testing.assert_array_equal(model.predict(X), expected.predict(X))
     continued = [m.set_params(loss=loss).partial_fit(X, Y) for m in (model, expected)]
     assert bits(vector(continued[0])) == bits(vector(continued[1]))

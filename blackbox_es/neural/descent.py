@@ -38,12 +38,15 @@ class Step(NamedTuple):
         Losses evaluated, and those that are NaN or infinite.
     stop : bool
         Nothing more can be learnt.
+    tells : bool
+        The losses told one direction from its opposite, and the weights followed.
     """
 
     loss: float
     n_losses: int
     n_failed: int
     stop: bool
+    tells: bool
 
 
 class Descent(ABC):
@@ -100,7 +103,8 @@ class WeightDescent(Descent):
         assert isinstance(state, GradientState)
         self.state, self._n_flat = state, self._n_flat + 1 if info.flat else 0
         stop = info.stop is not None or self._n_flat >= steps.FLAT_GENERATIONS
-        return Step(info.mean, values.size, info.n_failed, stop)
+        tells = info.stop is None and not info.flat
+        return Step(info.mean, values.size, info.n_failed, stop, tells)
 
 
 class ActivationDescent(Descent):
@@ -134,13 +138,13 @@ class ActivationDescent(Descent):
         noise = objective.noise(state.x, sigma, key)
         losses = objective.losses(noise, key)
         utilities, n_valid, _, n_failed, mean = shaping.shaped(self.shape, losses, state.t)
-        after, stop = replace(state, t=state.t + 1), True
+        after, stop, odd = replace(state, t=state.t + 1), True, utilities[0] - utilities[1]
         if n_valid:
-            gradient = noise.gradient(key, utilities[0] - utilities[1], n_valid)
+            gradient = noise.gradient(key, odd, n_valid)
             x, memory = optimizers.follow(
                 self.optimizer, state.x, gradient, state.optimizer, self.learning_rate, state.t
             )
             if steps.is_finite(x):
                 after, stop = GradientState(x, state.t + 1, gradient, memory), False
         self.state = after
-        return Step(mean, losses.size, n_failed, stop)
+        return Step(mean, losses.size, n_failed, stop, not stop and bool(odd.any()))

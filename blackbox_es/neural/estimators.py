@@ -69,7 +69,7 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
         Stop when the mean loss of an epoch, or the validation score, has not improved by ``tol``
         for so many epochs. An epoch is a pass over the data, of ten generations at least.
     early_stopping : bool
-        Judge by the score on held-out data, and keep the best weights.
+        Judge by the score on held-out data, and keep the best weights, the last of equal ones.
     validation_fraction : float
     warm_start : bool
         Begin at the weights of the last `fit`.
@@ -116,6 +116,7 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Cast to the dtype of the first call.
         y : array-like of shape (n_samples,)
         classes : array-like of shape (n_classes,), optional
             All classes there will be; needed in the first call.
@@ -196,6 +197,7 @@ class ESMLPRegressor(RegressorMixin, ESMLP):  # type: ignore[misc]
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Cast to the dtype of the first call.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), optional
         """

@@ -150,14 +150,16 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
         if self.early_stopping:
             check_between("validation_fraction", self.validation_fraction, 0.0, 1.0)
 
-    def _check_data(self, X: Any, y: Any, sample_weight: Any, classes: Any, *, reset: bool) -> Data:
-        """The examples that count, with targets as the losses take them."""
+    def _check_data(
+        self, X: Any, y: Any, sample_weight: Any, classes: Any, *, reset: bool, dtype: Any = None
+    ) -> Data:
+        """The examples that count, targets as the losses take them; None is the dtype of X."""
         self._check_parameters()
         X, y = validate_data(
             self,
             X,
             y,
-            dtype=(np.float64, np.float32),
+            dtype=(np.float64, np.float32) if dtype is None else dtype,
             order="C",
             multi_output=True,
             y_numeric=isinstance(self, RegressorMixin),
@@ -183,6 +185,11 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
         )
         if hasattr(self, "classes_") and len(np.unique(data.y[train])) < len(self.classes_):
             raise ValueError("a class has no training sample left: lower validation_fraction")
+        if isinstance(self, RegressorMixin) and len(test) < 2:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction!r} holds out one of {len(data)} "
+                "samples, of which there is no R^2: raise it, or set early_stopping=False"
+            )
         return data.take(train), data.take(test)
 
     # -- what is said ------------------------------------------------------------------------------

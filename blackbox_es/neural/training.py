@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from typing import Any, Self
 
 import numpy as np
@@ -16,10 +16,12 @@ from threadpoolctl import threadpool_limits
 
 from blackbox_es._progress import ProgressBar
 from blackbox_es._threads import Threads
-from blackbox_es._validation import as_seed
+from blackbox_es._validation import as_seed, check_function
+from blackbox_es.evaluation import Callback
 from blackbox_es.neural.data import Data
-from blackbox_es.neural.descent import ActivationDescent, Descent, Step, WeightDescent
-from blackbox_es.neural.mlp import MLP, USUAL
+from blackbox_es.neural.descent import ActivationDescent, Descent, WeightDescent
+from blackbox_es.neural.fitted import FittedMLP
+from blackbox_es.neural.mlp import USUAL
 from blackbox_es.neural.network import Network
 from blackbox_es.neural.objective import NetworkObjective, PooledLoss
 from blackbox_es.neural.penalty import penalized
@@ -30,14 +32,23 @@ from blackbox_es.strategies import GuidedES, VanillaES
 Array = npt.NDArray[Any]
 
 _GENERATIONS_PER_EPOCH = 10  # at least: one pass over few examples says little about progress
+_NOTHING_LEARNT = (
+    "in no generation did the loss tell one direction from its opposite: the weights are those the "
+    "fit began with, but for the penalty; take a larger sigma, or a loss that changes with them"
+)
 
 
-class ESMLP(MLP):
+class ESMLP(FittedMLP):
     """What the classifier and the regressor share: fitting."""
 
-    _descent: Descent
-
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        callback: Callable[..., Any] | None = None,
+    ) -> Self:
         """Train the network.
 
         Parameters
@@ -46,6 +57,11 @@ class ESMLP(MLP):
             float32 is trained in float32, anything else in float64.
         y : array-like of shape (n_samples,), or (n_samples, n_outputs) for the regressor
         sample_weight : array-like of shape (n_samples,), optional
+        callback : callable, optional
+            ``callback(intermediate_result=OptimizeResult)`` or ``callback(x)`` after each
+            generation, of the weights ``x`` in one array, the mean loss ``fun``, and ``nit`` and
+            ``nfev``. The model has that generation's attributes and predicts by then.
+            StopIteration ends the fit cleanly.
 
         Returns
         -------
@@ -54,11 +70,14 @@ class ESMLP(MLP):
         Raises
         ------
         Exception
-            Whatever a loss of the user's raises. The model is then, as after an interrupt, that of
-            the last finished generation, or if there is none, what it was before.
+            Whatever a loss or a callback of the user's raises. The model is then, as after an
+            interrupt, that of the last finished generation, or if there is none, what it was
+            before; partial_fit and ``warm_start`` go on from there.
         EvaluationError
             If more than half of the pairs of a generation failed.
         """
+        check_function("callback", callback)
+        wants_stop = None if callback is None else Callback(callback)
         resume = self.warm_start and hasattr(self, "coefs_")
         with self._unchanged_until_it_moves():
             data, validation = self._check_data(X, y, sample_weight, None, reset=not resume), None
@@ -66,8 +85,10 @@ class ESMLP(MLP):
                 data, validation = self._split(data)
             theta = self._network.pack(self.coefs_, self.intercepts_) if resume else None
             self._start(data, theta, self.max_iter)
-            n_failed = self._train(data, self.max_iter, validation)
+            n_failed, n_telling = self._train(data, self.max_iter, validation, wants_stop)
         _warn_of(n_failed, stacklevel=3)
+        if n_telling == 0:
+            warnings.warn(_NOTHING_LEARNT, RuntimeWarning, stacklevel=2)
         return self
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any) -> Self:
@@ -75,11 +96,12 @@ class ESMLP(MLP):
             raise ValueError("partial_fit does not support early_stopping=True: use fit")
         first = not hasattr(self, "coefs_")
         with self._unchanged_until_it_moves():
-            data = self._check_data(X, y, sample_weight, classes, reset=first)
+            dtype = None if first else self.coefs_[0].dtype  # that of the first call
+            data = self._check_data(X, y, sample_weight, classes, reset=first, dtype=dtype)
             if first or not self._incremental:
                 theta = None if first else self._network.pack(self.coefs_, self.intercepts_)
                 self._start(data, theta, None)
-            n_failed = self._train(data, None, None)
+            n_failed, _ = self._train(data, None)
         _warn_of(n_failed, stacklevel=4)
         return self
 
@@ -116,11 +138,7 @@ class ESMLP(MLP):
         )
         self._network, self._descent = network, descent  # only now: a parameter may be invalid
         self._incremental = max_iter is None
-        self.n_iter_ = self.t_ = self.n_evaluations_ = self.n_example_forwards_ = 0
-        self.loss_curve_: list[float] = []
-        self.best_loss_ = math.inf
-        self.validation_scores_: list[float] | None = [] if self.early_stopping else None
-        self.best_validation_score_: Any = -math.inf if self.early_stopping else None
+        self._reset()
 
     def _descent_from(self, seed: int, theta: Array, **how: Any) -> Descent:
         """What moves the weights from ``theta`` on."""
@@ -137,18 +155,24 @@ class ESMLP(MLP):
         )
         return WeightDescent(es, seed, theta)
 
-    def _train(self, data: Data, max_iter: int | None, validation: Data | None) -> int:
+    def _train(
+        self,
+        data: Data,
+        max_iter: int | None,
+        validation: Data | None = None,
+        wants_stop: Callback | None = None,
+    ) -> tuple[int, int]:
         """Run generations: ``max_iter`` of them at most, or one pass over the data if None.
 
-        Returns the number of losses that failed.
+        Returns the number of losses that failed, and of generations that told a direction.
         """
-        descent, begun, first = self._descent, time.perf_counter(), self._descent.state.t
-        n_stale = n_failed = 0
+        begun, first = time.perf_counter(), self.n_iter_
+        n_stale = n_failed = n_telling = 0
         with ExitStack() as stack:
             # Small products only: threads of the kernels are ours, those of BLAS would fight them.
             stack.enter_context(threadpool_limits(1, user_api="blas"))
             threads = stack.enter_context(Threads(effective_n_jobs(self.n_jobs)))
-            objective = descent.objective(
+            objective = self._descent.objective(
                 self._network,
                 self._user_loss if callable(self.loss) else self._loss_name(),
                 data,
@@ -156,24 +180,27 @@ class ESMLP(MLP):
                 threads=threads,
             )
             bar = stack.enter_context(ProgressBar(self.verbose, max_iter))
-            stack.callback(self._adopt_last, first)
             epoch = max(_GENERATIONS_PER_EPOCH, objective.examples.pools_per_epoch)
+            stack.callback(self._settle, first, epoch)
             for i in range(1, (max_iter or objective.examples.pools_per_epoch) + 1):
+                descent = copy(self._descent)
                 step = descent.step(objective, self._surrogate(objective))
-                self._count(step, objective)
-                n_failed += step.n_failed
+                self._count(descent, step, objective)
+                n_failed, n_telling = n_failed + step.n_failed, n_telling + step.tells
                 bar.update(self.loss_)
                 if max_iter and i % epoch == 0:
                     n_stale = 0 if self._judge(epoch, validation) else n_stale + 1
                 out_of_time = self.max_time is not None and (
                     time.perf_counter() - begun >= self.max_time
                 )
-                last = i == max_iter
-                if step.stop or last or n_stale >= self.n_iter_no_change or out_of_time:
+                ended = step.stop or i == max_iter or n_stale >= self.n_iter_no_change
+                # Last, and always: a callback that saves the model is to see the last generation.
+                stopped = wants_stop is not None and wants_stop(self._intermediate_result())
+                if ended or out_of_time or stopped:
                     if i % epoch:  # judge what came after the last whole epoch
                         self._judge(i % epoch, validation)
                     break
-        return n_failed
+        return n_failed, n_telling
 
     def _surrogate(self, objective: PooledLoss) -> Array | None:
         """The guide: the gradient of a loss that has one, or the last estimate."""
@@ -182,39 +209,6 @@ class ESMLP(MLP):
             assert isinstance(objective, NetworkObjective)
             return objective.gradient(descent.x, descent.key, self._loss_row().guide)
         return descent.state.gradient if self.guide == "previous" else None
-
-    def _count(self, step: Step, objective: PooledLoss) -> None:
-        self.loss_ = step.loss
-        self.loss_curve_.append(self.loss_)
-        self.n_iter_ += 1
-        self.t_ += objective.examples.pool_size
-        self.n_evaluations_ += step.n_losses
-        self.n_example_forwards_ += step.n_losses * objective.examples_per_loss
-
-    def _judge(self, epoch: int, validation: Data | None) -> bool:
-        """Whether the last epoch was better than all before it by more than ``tol``."""
-        loss = float(np.mean(self.loss_curve_[-epoch:]))
-        improved = loss < self.best_loss_ - self.tol
-        self.best_loss_ = min(self.best_loss_, loss)  # which it stays if the loss is NaN
-        if validation and self.validation_scores_ is not None:
-            score = self._score(self._network.forward(self._descent.x, validation.X), validation)
-            improved = score > self.best_validation_score_ + self.tol
-            self.validation_scores_.append(score)
-            if score > self.best_validation_score_:
-                self.best_validation_score_ = score
-                self._adopt(self._descent.x)
-        return improved
-
-    def _adopt_last(self, first: int) -> None:
-        """Adopt the last weights, unless there are none or those of the best score are kept."""
-        if self._descent.state.t > first and self.best_validation_score_ in (None, -math.inf):
-            self._adopt(self._descent.x)
-
-    def _adopt(self, theta: Array) -> None:
-        """Make these the weights that predict."""
-        coefs, intercepts = self._network.unpack(theta.copy())
-        self.coefs_, self.intercepts_ = list(coefs), list(intercepts)
-        self.n_layers_ = len(self.coefs_) + 1
 
 
 def _warn_of(n_failed: int, stacklevel: int) -> None:
