@@ -127,9 +127,9 @@ def test_min_fraction(name):
     assert es.tell_trial(trials[2].id, 1.0) is False
     assert es.tell_failed(trials[5].id) is False
     assert (es.n_evaluations_, es.n_late_) == (5, 1)
+    next(es.ask_trials(guide(es)))
     for id in (trials[2].id, trials[0].id, 10**6):  # told late before, told before, never given
         with pytest.raises(ValueError, match="unknown or of a past"):
-            next(es.ask_trials(guide(es)))
             es.tell_trial(id, 1.0)
 
 
