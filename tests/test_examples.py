@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parents[1] / "examples"
 SMALL = {
     "ask_tell.py": "--generations 4",
     "asynchronous.py": "--generations 8",
+    "long_run.py": "--generations 6",
     "mnist.py": "--budget 0.001",
     "own_objective.py": "--evaluations 48 --seeds 1",
     "quadratic.py": "--n 30 --evaluations 200 --seeds 2",
@@ -73,6 +74,17 @@ def test_asynchronous(run):
     assert told > 0
     start, end = map(float, re.search(r"cost ([\d.]+) at the start, ([\d.]+)", out).groups())
     assert end < start
+
+
+def test_long_run(run, tmp_path):
+    """Started again it is where it was; with more generations it goes on."""
+    first, again = run("long_run.py").splitlines(), run("long_run.py").splitlines()
+    assert first[0] == "begins"
+    assert again[0].startswith("goes on after generation 6 and")
+    assert first[1:] == again[1:]
+    start, reached = map(float, re.findall(r"[\d.]+(?= at the start| now)", first[2]))
+    assert reached < start
+    assert (tmp_path / "long_run.npz").stat().st_size > 1000
 
 
 def test_quadratic(run, tmp_path):
