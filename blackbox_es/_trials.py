@@ -39,7 +39,8 @@ class Trials(AskTell):
         Yields
         ------
         Trial
-            ``trial.id``, ``trial.x``, ``trial.seed`` and ``trial.generation``; see `tell_trial`.
+            ``trial.id``, ``trial.x``, ``trial.seed`` and ``trial.generation``; with a `Space` for
+            ``bounds`` also ``trial.params``. See `tell_trial`.
 
         Examples
         --------
@@ -59,7 +60,7 @@ class Trials(AskTell):
             pending = self._begin(surrogate_grad)
         if self._takes_values(pending.before):
             ahead = ahead and 0
-        places = pending.untold()
+        places, to_params = pending.untold(), getattr(self.bounds, "params", None)
         while True:
             with self._lock:
                 if self._search.pending is not pending:
@@ -67,7 +68,8 @@ class Trials(AskTell):
                 place = next(places, None) if ahead is None else pending.take(ahead)
             if place is None:
                 return
-            yield pending.trial(place, self.common_random_numbers)
+            trial = pending.trial(place, self.common_random_numbers)
+            yield trial._replace(params=to_params(trial.x)) if to_params else trial
 
     def tell_trial(self, id: int, value: Any) -> bool:
         """Tell the value of one trial, in any order; what it waits for completes the generation.
