@@ -12,7 +12,6 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -20,7 +19,7 @@ import numpy.typing as npt
 
 from blackbox_es._validation import as_value, as_values, check_exceptions, parameters
 from blackbox_es.generation import Generation
-from blackbox_es.noise import OBJECTIVE, Key, integer
+from blackbox_es.noise import Key, user_seed
 
 Array = npt.NDArray[Any]
 Values = npt.NDArray[np.float64]
@@ -207,7 +206,7 @@ class _Call:
             if self.seeds == "none":
                 return self.objective(points)
             pair = 0 if self.seeds == "generation" else seed_of
-            return self.objective(points, seed=_seed(key, pair))
+            return self.objective(points, seed=user_seed(key, pair))
         except self.catch:
             return math.nan
         except Exception as error:
@@ -229,7 +228,7 @@ class SurrogateCall:
         """The surrogate gradient at the center of a generation."""
         try:
             if self._seeded:
-                return self._surrogate_fn(x.copy(), seed=_seed(key, 0))
+                return self._surrogate_fn(x.copy(), seed=user_seed(key, 0))
             return self._surrogate_fn(x.copy())
         except Exception as error:
             error.add_note(f"raised by surrogate_fn in generation {key[1]}")
@@ -261,12 +260,6 @@ class Callback:
 
 def _takes_seed(function: Any) -> bool:
     return "seed" in parameters(function)
-
-
-@lru_cache(maxsize=4)  # the same for all points of a generation, as a rule
-def _seed(key: Key, pair: int) -> int:
-    """A seed for the user's generators: below 2**31, which all of them take."""
-    return integer(key, pair, OBJECTIVE) & 0x7FFFFFFF
 
 
 def _working_memory() -> int:

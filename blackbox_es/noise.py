@@ -284,6 +284,12 @@ def integer(key: Key, pair: int, stream: np.uint32) -> int:
     return words((0, pair, generation, int(stream)), seed)[0]
 
 
+@lru_cache(maxsize=4)  # the same for all points of a generation, as a rule
+def user_seed(key: Key, index: int) -> int:
+    """A seed for the user's generators: below 2**31, which all of them take."""
+    return integer(key, index, OBJECTIVE) & 0x7FFFFFFF
+
+
 def normals(key: Key, pairs: Range, coordinates: Range, *, stream: np.uint32 = FULL_SPACE) -> Array:
     """Independent standard normals, one row per pair: directions before scaling.
 

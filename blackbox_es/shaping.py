@@ -154,8 +154,12 @@ class EvaluationError(RuntimeError):
     """More than half of a generation's pairs failed: nothing can be learnt from it."""
 
 
-def shaped(shaping: Shaping, values: Array, index: int) -> Shaped:
+def shaped(
+    shaping: Shaping, values: Array, index: int, known: npt.NDArray[np.bool_] | None = None
+) -> Shaped:
     """Utilities of values some of which may be missing: NaN, or infinite where ranks do not count.
+
+    Pairs that are not ``known`` have not been waited for: they are left out, and have not failed.
 
     Raises
     ------
@@ -164,6 +168,12 @@ def shaped(shaping: Shaping, values: Array, index: int) -> Shaped:
     ValueError
         If a user's shaping returns another shape than that of its argument.
     """
+    if known is not None:
+        part = shaped(shaping, values[:, known], index)
+        utilities, there = np.zeros(values.shape), known.copy()
+        utilities[:, known] = part.utilities
+        there[known] = True if part.valid is None else part.valid
+        return part._replace(utilities=utilities, valid=there)
     n_pairs = values.shape[1]
     total = float(np.add.reduce(values.ravel()))  # finite only if all values are
     if math.isfinite(total):

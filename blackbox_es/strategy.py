@@ -12,8 +12,8 @@ from typing import Any, Self
 from blackbox_es import _codec, box
 from blackbox_es._config import config
 from blackbox_es._fit import Fit
-from blackbox_es._pending import Trial
 from blackbox_es._search import BUDGETS, STOP_REASONS, Search, over
+from blackbox_es._trial import Trial
 from blackbox_es._value import same
 
 __all__ = ["STOP_REASONS", "EvolutionStrategy", "Trial"]

@@ -13,6 +13,8 @@ FOLDER = Path(__file__).parents[1] / "examples"
 
 SMALL = {
     "ask_tell.py": "--generations 4",
+    "asynchronous.py": "--generations 8",
+    "long_run.py": "--generations 6",
     "mnist.py": "--budget 0.001",
     "own_objective.py": "--evaluations 48 --seeds 1",
     "quadratic.py": "--n 30 --evaluations 200 --seeds 2",
@@ -62,6 +64,27 @@ def test_ask_tell(run):
     start, reached, best = map(float, re.findall(r"cost ([\d.]+)", out))
     assert best < start
     assert reached < start
+
+
+def test_asynchronous(run):
+    """The second driver goes on where the first one was killed, and the cost has fallen."""
+    out = run("asynchronous.py")
+    assert "exit code -9" in out
+    told = int(re.search(r"begins in generation [1-9]\d*, (\d+) values told", out)[1])
+    assert told > 0
+    start, end = map(float, re.search(r"cost ([\d.]+) at the start, ([\d.]+)", out).groups())
+    assert end < start
+
+
+def test_long_run(run, tmp_path):
+    """Started again it is where it was; with more generations it goes on."""
+    first, again = run("long_run.py").splitlines(), run("long_run.py").splitlines()
+    assert first[0] == "begins"
+    assert again[0].startswith("goes on after generation 6 and")
+    assert first[1:] == again[1:]
+    start, reached = map(float, re.findall(r"[\d.]+(?= at the start| now)", first[2]))
+    assert reached < start
+    assert (tmp_path / "long_run.npz").stat().st_size > 1000
 
 
 def test_quadratic(run, tmp_path):

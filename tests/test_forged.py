@@ -250,7 +250,7 @@ WRONG = [  # what is put where, and what is said
     ((*GENERATION, "index"), 2, "not that of the state"),
     ((*GENERATION, "center"), np.zeros(3), "not that of the state"),
     ((*GENERATION, "n_pairs"), 0, "n_pairs is 0"),
-    ((*GENERATION, "n_pairs"), 1, "complete|out of range"),
+    ((*GENERATION, "n_pairs"), 1, "expected 1 to 1"),
     ((*GENERATION, "sampler", "fields", "n"), 4, "does not fit"),
     ((*GENERATION, "sampler", "fields", "sigma"), {"float": "inf"}, "sigma is inf"),
     (("pending", 1, "fields", "optimizer"), {"tuple": []}, "cannot go on"),
@@ -260,6 +260,15 @@ WRONG = [  # what is put where, and what is said
     (("pending", 2), np.array([1, 1]), "told twice"),
     (("pending", 2), np.array([0.0, 1.0]), "do not fit"),
     (("pending", 3), np.zeros(3), "do not fit"),
+    (("pending", 4), np.array([1]), "do not fit"),
+    (("pending", 5), np.zeros(0), "do not fit"),
+    (("pending", 6), 0, "expected 1 to 3"),
+    (("pending", 6), 1.0, "expected 1 to 3"),
+    (("pending", 7), -1, "expected 0 to 1048576"),
+    (("n_trials",), -1, "ids of trials are invalid"),
+    (("n_trials",), "0", "ids of trials are invalid"),
+    (("late",), [1.5], "ids of trials are invalid"),
+    (("late",), [0] * 70_000, "ids of trials are invalid"),
 ]
 
 

@@ -181,7 +181,8 @@ def _used(effort: Effort, n: int, best: float = math.inf) -> Effort:
 
 def _evolved(state: PortfolioState, told: Told, settings: Settings) -> PortfolioState:
     """After a generation of the evolution."""
-    ordered = np.sort(told.values, axis=None)  # infinite and missing values last
+    values = told.values if told.valid is None else told.values[:, told.valid]
+    ordered = np.sort(values, axis=None)  # infinite ones last
     run = evolution.learn(state.evolution, told, ordered, settings.tolerance)
     better = bool(ordered[ordered.size // 2] < state.kept_fun)
     effort = _used(state.evolved, ordered.size, float(ordered[0]))
