@@ -136,6 +136,7 @@ COMMON = {
     "n_pairs": 8, "shaping": "raw", "bounds": None, "max_iter": 1000, "max_evals": None,
     "max_time": None, "f_target": None, "n_reevaluations": 1, "n_jobs": None, "vectorized": False,
     "common_random_numbers": "generation", "catch": (), "random_state": None, "verbose": 0,
+    "max_retries": 2, "min_fraction": 1.0,
 }  # fmt: skip
 GRADIENT = COMMON | {"sigma": 0.1, "optimizer": "adam", "learning_rate": 0.01}
 ANTITHETIC = GRADIENT | {"beta": "auto", "sampler": None}
@@ -174,6 +175,7 @@ def test_all_have_defaults():
 LIMITS = [  # taken, and what lies beyond
     ("n_pairs", 2**32 - 1, 2**32), ("max_iter", 1, 0), ("max_iter", 2**32 - 1, 2**32),
     ("max_evals", 1, 0), ("max_evals", 2**70, -1), ("n_reevaluations", 1, 0), ("verbose", 0, -1),
+    ("max_retries", 0, -1), ("min_fraction", 1.0, np.nextafter(1.0, 2.0)),
     ("max_time", 5e-324, 0.0), ("f_target", -1.7e308, np.nan), ("f_target", np.inf, "0"),
     ("sigma", 5e-324, 0.0), ("sigma", 1.7e308, np.inf), ("learning_rate", 5e-324, 0.0),
     ("learning_rate", 1.7e308, np.inf), ("beta", 5e-324, 0.0), ("alpha", 0.0, -5e-324),
