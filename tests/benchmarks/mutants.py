@@ -45,7 +45,7 @@ ROOT = Path(__file__).parents[2]
 UNITS = {
     "samplers": ("samplers/*.py", "samplers generation products guided_auto estimates"),
     "generation": ("generation.py", "generation steps estimates"),
-    "steps": ("steps.py", "steps failures faults stopping params"),
+    "steps": ("steps.py _run.py", "steps failures faults stopping params"),
     "shaping": ("shaping.py", "shaping failures steps"),
     "optimizers": ("optimizers.py", "optimizers steps schedules params"),
     "strategies": (
