@@ -12,8 +12,8 @@ from one that has imported all libraries but not the package, so that any line c
 constants and defaults of parameters, too. What takes twice the processor time of the sound
 package, and ten seconds, counts as found: it hangs.
 
-Mutants are drawn with a fixed seed, `--sample` of them from each unit, and a larger sample has the
-mutants of a smaller one. Each result is a line of a file that is appended to, and is not computed
+Mutants are drawn by a hash of what they change, `--sample` of them from each unit: a larger sample
+has the mutants of a smaller one, and an edit elsewhere draws no others. Each result is a line of a file that is appended to, and is not computed
 twice unless the module has changed; `--again` runs survivors anew, with more test files. Kernels
 that are changed run as plain Python. Messages, docstrings, types and `__all__` are not changed.
 """
@@ -28,7 +28,6 @@ import importlib.abc
 import importlib.util
 import json
 import os
-import random
 import re
 import resource
 import signal
@@ -255,10 +254,14 @@ def is_the_same(name):
 
 def sampled(unit, size):
     """Path and number of mutants, in the order in which they are drawn; and how many there are."""
-    every = [(path, k) for path in modules(unit) for k in range(len(mutants_of(path)))]
-    random.Random(unit).shuffle(every)
-    every = [(path, k) for path, k in every if not is_the_same(mutants_of(path)[k])]
-    return every[:size], len(every)
+    every = [
+        (key(path, k), path, k) for path in modules(unit) for k in range(len(mutants_of(path)))
+    ]
+    every = [(place.rpartition(" ")[0], path, k) for place, path, k in every]
+    every = [
+        (zlib.crc32(place.encode()), path, k) for place, path, k in every if not is_the_same(place)
+    ]
+    return [(path, k) for _, path, k in sorted(every)[:size]], len(every)
 
 
 def run(unit, mutant, limit, more):
