@@ -13,9 +13,10 @@ constants and defaults of parameters, too. What takes twice the processor time o
 package, and ten seconds, counts as found: it hangs.
 
 Mutants are drawn by a hash of what they change, `--sample` of them from each unit: a larger sample
-has the mutants of a smaller one, and an edit elsewhere draws no others. Each result is a line of a file that is appended to, and is not computed
-twice unless the module has changed; `--again` runs survivors anew, with more test files. Kernels
-that are changed run as plain Python. Messages, docstrings, types and `__all__` are not changed.
+has the mutants of a smaller one, and an edit elsewhere draws no others. Each result is a line of a
+file that is appended to, and is not computed twice unless the module has changed; `--again` runs
+survivors anew, with more test files. Kernels that are changed run as plain Python. Messages,
+docstrings, types and `__all__` are not changed, nor are arguments of symmetric functions exchanged.
 """
 
 import argparse
