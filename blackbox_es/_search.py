@@ -154,7 +154,8 @@ def finish(
     else:  # up to the last pair that counts: what has been given out beside it changes no bit
         n_pairs = int(known.nonzero()[0][-1]) + 1
         some = replace(generation, n_pairs=n_pairs)
-        state, info = steps.tell(es, before, some, values[:, :n_pairs], known[:n_pairs])
+        learnt = np.where(known, values, math.nan)[:, :n_pairs]
+        state, info = steps.tell(es, before, some, learnt, known[:n_pairs])
     n_told = values.size if known is None else len(pending.told)  # type: ignore[union-attr]
     record = record.after(generation, values, info, n_told)
     if known is not None:
