@@ -181,7 +181,7 @@ def test_too_many_failures_are_saved_and_mended(tmp_path):
 
 
 def test_what_was_never_given_out_is_unknown(tmp_path):
-    """Only values that somebody may be working on are late; after loading that is any."""
+    """Only values that somebody may be working on are late; of a copy that is any."""
     es, given = vanilla(min_fraction=0.5).start(X0), []
     for trial in es.ask_trials():  # over after two of four pairs
         given.append(trial.id)
@@ -191,7 +191,7 @@ def test_what_was_never_given_out_is_unknown(tmp_path):
     with pytest.raises(ValueError, match="trial id 6 is unknown or of a past generation"):
         es.tell_trial(6, 1.0)
     es.save(tmp_path / "run.npz")
-    for one in (es, type(es).load(tmp_path / "run.npz")):
+    for one in (es, copy.deepcopy(es), type(es).load(tmp_path / "run.npz")):
         tell(one, [trials[i] for i in (0, 4, 1, 5)])
         assert one.tell_trial(trials[7].id, 1.0) is False
         assert one.n_late_ == 1
@@ -219,6 +219,15 @@ def test_max_evals_holds_whatever_comes_late(seed, ahead, fraction):
     assert 60 < es.n_evaluations_ == n_begun <= 89  # one for the center
 
 
+def test_a_budget_set_later_counts_what_may_come():
+    """Six evaluations are done, two are under way, eight would follow, and one of the center."""
+    es = vanilla(min_fraction=0.75).start(X0)
+    trials = list(es.ask_trials())
+    tell(es, [trials[i] for i in (0, 1, 2, 4, 5, 6)])
+    assert es.set_params(max_evals=17).stop_reason_ is None
+    assert es.set_params(max_evals=16).stop_reason_ == "max_evals"
+
+
 def test_no_further_pairs_beyond_the_budget():
     """Of the six evaluations left, beside that of the center, four belong to the generation."""
     es = vanilla(n_pairs=2, max_evals=8).start(X0)
@@ -244,7 +253,7 @@ def test_threads_share_an_iterator():
         assert sorted(given_out) == list(range(200 * t, 200 * (t + 1)))
 
 
-def beside_threads_that_tell(doing, es):
+def beside_threads_that_tell(doing, es, n_times=40):
     """Do something again and again while three threads evaluate; raises what any of them raises."""
     over, order = [], iter(range(4))
 
@@ -253,10 +262,10 @@ def beside_threads_that_tell(doing, es):
             while not over:
                 trial = next(es.ask_trials(ahead=2), None)
                 if trial is not None:
-                    es.tell_trial(trial.id, bowl(trial.x))
+                    es.tell_trial(trial.id, trial.x.sum())  # which has no minimum to end at
         else:
             try:
-                for _ in range(40):
+                for _ in range(n_times):
                     doing()
             finally:
                 over.append(True)
@@ -267,7 +276,7 @@ def beside_threads_that_tell(doing, es):
 @pytest.mark.parametrize("how", ["saved", "pickled", "copied"])
 def test_saved_while_threads_tell(how, tmp_path):
     """What is saved is a search at one moment: it can be loaded, and goes on."""
-    es = vanilla(n_pairs=20, max_iter=10**6).start(X0)
+    es = vanilla(n_pairs=2, max_iter=10**6).start(X0)
 
     def doing():
         if how == "saved":
@@ -276,11 +285,12 @@ def test_saved_while_threads_tell(how, tmp_path):
         else:
             again = copy.deepcopy(es) if how == "copied" else pickle.loads(pickle.dumps(es))
         t = again.n_iter_
-        tell(again, list(again.ask_trials()))
+        for trial in list(again.ask_trials()):
+            again.tell_trial(trial.id, trial.x.sum())
         assert again.n_iter_ == t + 1
-        assert again.n_evaluations_ >= 40 * (t + 1)
+        assert again.n_evaluations_ >= 4 * (t + 1)
 
-    beside_threads_that_tell(doing, es)
+    beside_threads_that_tell(doing, es, 40 if how == "saved" else 400)
 
 
 def test_parameters_set_while_threads_tell():
