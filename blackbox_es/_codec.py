@@ -25,7 +25,7 @@ from blackbox_es._record import HISTORY, Record
 from blackbox_es._search import STOP_REASONS, Search, detached
 from blackbox_es._validation import as_center, as_seed
 from blackbox_es._value import check, freeze, parts, same
-from blackbox_es.box import Box
+from blackbox_es.box import Box, resolve
 from blackbox_es.checkpoint import CheckpointError
 from blackbox_es.generation import Generation
 from blackbox_es.shaping import SHAPINGS
@@ -107,8 +107,8 @@ def _search(es: Any, meta: dict[str, Any], arrays: dict[str, Array]) -> Search:
     if reason is not None and reason not in STOP_REASONS:
         raise ValueError(f"stop reason {reason!r:.99} is invalid")
     state = decode(meta["state"], arrays)
-    x, box = as_center(state.x), es.bounds
-    if box is not None and not (isinstance(box, Box) and box.n_free == x.size):
+    x, box = as_center(state.x), resolve(es.bounds)
+    if box is not None and box.n_free != x.size:
         raise ValueError(f"the bounds are not those of the state: {box!r:.99}")
     es.check_parameters(x.size)
     kind = type(es._init(x))
@@ -216,7 +216,7 @@ def _try(es: Any, state: State, pending: Pending | None) -> None:
 
 def _plain(name: str, given: Any, search: Search) -> Any:
     """What means the same as a parameter, and can be stored."""
-    if name == "bounds":
+    if name == "bounds" and not hasattr(given, "params"):  # a Space is more than its box
         return search.box
     if name == "shaping":  # one of the package by its name
         return next((name for name, function in SHAPINGS.items() if given is function), given)

@@ -50,8 +50,9 @@ class Trials(AskTell):
         Returns
         -------
         iterator of Trial
-            Threads may share it.
-            ``trial.id``, ``trial.x``, ``trial.seed`` and ``trial.generation``; see `tell_trial`.
+            Threads may share it. ``trial.id``, ``trial.x``, ``trial.seed`` and
+            ``trial.generation``; with a `Space` for ``bounds`` also ``trial.params``. See
+            `tell_trial`.
 
         Examples
         --------
@@ -74,7 +75,7 @@ class Trials(AskTell):
             pending = self._begin(surrogate_grad)
         if ahead is not None:
             ahead = self._within(ahead, pending)
-        places = pending.untold()
+        places, to_params = pending.untold(), getattr(self.bounds, "params", None)
         while True:
             with self._lock:
                 if self._search.pending is not pending:
@@ -82,7 +83,8 @@ class Trials(AskTell):
                 place = next(places, None) if ahead is None else pending.take(ahead)
             if place is None:
                 return
-            yield pending.trial(place, self.common_random_numbers)
+            trial = pending.trial(place, self.common_random_numbers)
+            yield trial._replace(params=to_params(trial.x)) if to_params else trial
 
     def tell_trial(self, id: int, value: Any) -> bool:
         """Tell the value of one trial, in any order; what it waits for completes the generation.

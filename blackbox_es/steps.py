@@ -87,7 +87,7 @@ class Configuration(Run, ABC):
         P, mirrored pairs per generation: 2 P evaluations, the population size.
     shaping : {"raw", "standardized", "centered_ranks", "nes"} or callable
         What is learnt from: the values themselves, in units of their standard deviation, or ranks.
-    bounds : sequence of (low, high), scipy.optimize.Bounds, Box or None
+    bounds : sequence of (low, high), scipy.optimize.Bounds, Box, Space or None
         No point outside is evaluated, and an optimum on a bound is found: see `Box`. None or
         infinity in a pair is no bound; coordinates with ``low == high`` are fixed. ``state_`` and
         ``gradient_`` are those of the search space, which `Box.fold` maps into the bounds.

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import X0, bits, bowl, fit, guide, make, state, takes, vanilla
 
-from blackbox_es import AdaptiveES, EvaluationError
+from blackbox_es import AdaptiveES, EvaluationError, Int, Log, Space
 from blackbox_es.strategies import STRATEGIES
 from blackbox_es.strategy import Trial
 
@@ -336,3 +336,27 @@ def test_threads_that_ask_tell_and_fail():
     assert len(given_out) - len(set(given_out)) <= len(lost)
     assert es.n_failed_ == 0
     assert es.fun_ < bowl(X0)
+
+
+# -- parameters by name ----------------------------------------------------------------------------
+
+
+def test_trials_of_a_space(tmp_path):
+    """With a `Space` for bounds a trial has keyword arguments, after loading, too."""
+    space = Space(lr=Log(1e-4, 1.0), depth=Int(1, 9))
+
+    def cost(lr, depth):
+        return abs(math.log10(lr) + 2) + abs(depth - 3)
+
+    es = AdaptiveES(bounds=space, random_state=0, max_evals=300).start(None)
+    while not es.stop_reason_:
+        for trial in es.ask_trials():
+            assert trial.params == space.params(trial.x)
+            es.tell_trial(trial.id, cost(**trial.params))
+        es.save(tmp_path / "run.npz")
+        es = AdaptiveES.load(tmp_path / "run.npz")
+    assert space.params(es.x_best_)["depth"] == 3
+    by_box = AdaptiveES(bounds=space.bounds, min_sigma=space.min_sigma, random_state=0)
+    by_box.set_params(max_evals=300).fit(space.objective(cost), None)
+    assert bits(by_box.x_best_) == bits(es.x_best_)
+    assert next(vanilla().start(X0).ask_trials()).params is None

@@ -199,7 +199,10 @@ class AdaptiveES(EvolutionStrategy):
         scales = self._scales(x)
         largest = scales if isinstance(scales, float) else float(scales.max())
         x_tol = self.tol * largest if self.xatol is None else self.xatol
-        least = None if self.min_sigma is None else np.asarray(self.min_sigma, float)
+        least = self.min_sigma
+        if least is None:  # integers of a Space would freeze
+            least = getattr(self.bounds, "min_sigma", None)
+        least = None if least is None else np.asarray(least, float)
         restarts: Any = self.restarts
         if restarts == "auto":
             limits = (self.max_evals, self.max_time, self.f_target)
