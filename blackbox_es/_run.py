@@ -26,7 +26,8 @@ class Run(Configurable):
     max_iter : int
         Generations.
     max_evals : int or None
-        Evaluations, those of the final center included.
+        Evaluations, those of the final center included. A trial whose generation was over before
+        its value came counts as one, whether it comes or not.
     max_time : float or None
         Seconds.
     f_target : float or None
@@ -36,7 +37,8 @@ class Run(Configurable):
         parameter ``seed`` is given a different one each time.
     min_fraction : float
         Of trials: the share of a generation's pairs that are waited for. It is over as soon as so
-        many have both values; what comes later is left out.
+        many have two values that did not fail, and no more have failed; what comes later is left
+        out.
     max_retries : int
         Times that an evaluation whose worker or job was lost is done again.
     n_jobs : int or None
