@@ -73,7 +73,7 @@ def _mix(out, matrix, rows):
 def _weighted_sum(out, weights, rows, scale):
     for p in range(weights.size):
         for j in range(out.size):
-            out[j] += weights[p] * (rows[p, j] * scale)
+            out[j] += weights[p] * (np.float64(rows[p, j]) * scale)
 
 
 @jit()

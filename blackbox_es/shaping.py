@@ -190,7 +190,7 @@ def shaped(
         finite |= values == np.inf  # simply the worst
     valid: npt.NDArray[np.bool_] = np.asarray(finite.all(axis=0))
     n_valid = int(valid.sum())
-    if 2 * n_valid < n_pairs or n_valid == 0:
+    if 2 * n_valid < n_pairs:
         raise EvaluationError(
             f"{n_pairs - n_valid} of {n_pairs} pairs of generation {index} failed (NaN, inf or a "
             "caught exception): look at the objective near x_, or lower sigma"

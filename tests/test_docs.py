@@ -227,3 +227,21 @@ def test_blocks_can_be_pasted(page):
 def test_checks_are_documented(check):
     """The page on testing lists every check with its law."""
     assert f"| `{check.name}` | {check.law} |" in PAGES["docs/testing.md"]
+
+
+FAULTS = [*map(str, range(1, 26)), *(f"+{i}" for i in range(1, 6))]
+UNWRITTEN = ("7", "21", "+2")  # of workers that die or hang, and objectives that cannot be sent
+
+
+def test_every_fault_has_its_test():
+    """The table of faults has its rows, 30 but for the last, and the tests it names are there."""
+    table = PAGES["docs/contributing.md"].partition("## Faults")[2].partition("\n## ")[0]
+    rows = [line.split(" | ") for line in table.splitlines() if re.match(r"\| \+?\d", line)]
+    assert [row[0].strip("| ") for row in rows] == [
+        number for number in FAULTS if number not in UNWRITTEN
+    ]
+    for row in rows:
+        tests = re.findall(r"`tests/(\w+\.py)::(\w+)`", row[-1])
+        assert tests, row
+        for file, name in tests:
+            assert f"\ndef {name}(" in (ROOT / "tests" / file).read_text("utf-8"), (file, name)

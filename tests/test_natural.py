@@ -92,3 +92,13 @@ def test_threads_change_no_bits():
 def test_an_ellipsoid_by_default(cls, seed):
     """Condition 100 in ten dimensions: 1e-8 is reached with default parameters."""
     assert cls(random_state=seed).fit(ellipsoid, np.ones(10)).fun_ < 1e-8
+
+
+@both
+@pytest.mark.parametrize(("n", "n_pairs"), [(1, 2), (2, 3), (3, 4), (4, 4), (10, 5), (100, 9)])
+def test_the_population_by_default(cls, n, n_pairs):
+    """Half of 4 + floor(3 ln n), rounded up."""
+    es = cls(random_state=0)
+    assert es.pairs(n) == n_pairs
+    assert len(es.start(np.zeros(n)).ask()) == 2 * n_pairs
+    assert cls(n_pairs=7).pairs(n) == 7

@@ -9,6 +9,7 @@ import pytest
 from problems import X0, bits, bowl, loop, make, slope, state
 
 from blackbox_es import EvaluationError, Isotropic, config, steps
+from blackbox_es._value import check
 from blackbox_es.samplers import directions
 from blackbox_es.steps import Plan, State
 from blackbox_es.strategies import STRATEGIES
@@ -79,6 +80,21 @@ def test_steps_change_nothing_and_depend_on_nothing_else(name, dtype):
         assert info.stop is None
         assert state.x.dtype == dtype
     assert bits(x) == given
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_states_hold_what_they_declare(name, dtype):
+    """From the start on: shapes, ranges, and arrays of the dtype of x."""
+    es = make(name)
+    state = steps.init(es, X0.astype(dtype))
+    for t in range(4):
+        check(state, 3, dtype)
+        assert (state.t, state.x.shape) == (t, (3,))
+        state, generation = steps.ask(es, state, 5, slope(state.x) if es.takes_surrogate else None)
+        check(state, 3, dtype)
+        check(generation, 3, dtype)
+        state, _ = steps.tell(es, state, generation, values_of(generation))
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
