@@ -44,8 +44,9 @@ class Trials(AskTell):
         ----------
         surrogate_grad : array-like of shape (n,) or (n, k), optional
         ahead : int, optional
-            Points that are chosen, such as those of a line search, have no further pairs. Where the
-            search has ended there are no trials.
+            Points that are chosen, such as those of a line search, have no further pairs, and those
+            of `NRES`, whose pairs have an inner state. Where the search has ended there are no
+            trials.
 
         Returns
         -------
@@ -150,7 +151,7 @@ class Trials(AskTell):
 
     def _within(self, ahead: int, pending: Pending) -> int:
         """How many further pairs there may be, should all that is under way come in."""
-        if self._takes_values(pending.before):
+        if not self.may_grow or self._takes_values(pending.before):
             return 0
         if self.max_evals is None:
             return ahead
