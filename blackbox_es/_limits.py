@@ -14,33 +14,37 @@ from blackbox_es._jit import limit_threads
 
 
 class _Limits:
-    """Limits of a whole process: the first who wants them sets them, the last one undoes it."""
+    """Limits of BLAS, which are a process's: the first user sets them, the last undoes them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._users, self._limiter = 0, None
+        self._users, self._blas = 0, None
         self._controller: Any = None
         self._n_modules = 0
 
-    def enter(self, n: int) -> None:
-        """One user more; a limit that is lower already stays."""
+    def enter(self, n: int) -> Any:
+        """One user more; what undoes the limits of OpenMP, which are this thread's."""
         with self._lock:
-            self._users += 1
-            if self._users > 1:
-                return
             if self._n_modules != len(sys.modules):  # looking for libraries takes milliseconds
                 self._controller, self._n_modules = ThreadpoolController(), len(sys.modules)
-            libraries = self._controller.lib_controllers
-            limits = {lib.prefix: min(n, lib.num_threads or n) for lib in libraries}
-            self._limiter = self._controller.limit(limits=limits)
+            self._users += 1
+            if self._users == 1:
+                self._blas = self._lowered("blas", n)
+            return self._lowered("openmp", n)
+
+    def _lowered(self, api: str, n: int) -> Any:
+        """At most ``n`` threads from now on; a limit that is lower already stays."""
+        chosen = self._controller.select(user_api=api)
+        now = {lib.prefix: lib.num_threads or n for lib in chosen.lib_controllers}
+        return chosen.limit(limits={prefix: min(n, count) for prefix, count in now.items()})
 
     def leave(self) -> None:
         """One user less."""
         with self._lock:
             self._users -= 1
-            if not self._users and self._limiter is not None:
-                self._limiter.restore_original_limits()
-                self._limiter = None
+            if not self._users and self._blas is not None:
+                self._blas.restore_original_limits()
+                self._blas = None
 
 
 _limits = _Limits()
@@ -49,13 +53,14 @@ _limits = _Limits()
 @contextmanager
 def few_threads(n: int) -> Iterator[None]:
     """At most ``n`` threads for BLAS, OpenMP and Numba in this block; as before after it."""
-    _limits.enter(n)
+    before = limit_threads(n)  # first, since it may load OpenMP
     try:
-        before = limit_threads(n)
+        openmp = _limits.enter(n)
         try:
             yield
         finally:
-            if before is not None:
-                limit_threads(before, lower_only=False)
+            openmp.restore_original_limits()
+            _limits.leave()
     finally:
-        _limits.leave()
+        if before is not None:
+            limit_threads(before, lower_only=False)
