@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any
 import joblib
 
 _ALONG = 2**16  # bytes: more is put where several Dask workers can fetch it
+_NO_WORKERS = 60  # seconds that a cluster may be without, as when all have died
 
 
 class Lost(Exception):
@@ -140,8 +142,21 @@ class Dask:
         if parcel not in self._scattered:
             while len(self._scattered) > 1:
                 del self._scattered[next(iter(self._scattered))]
-            self._scattered[parcel] = self._client.scatter(parcel, hash=False)
+            self._scattered[parcel] = self._scatter(parcel)
         return self._scattered[parcel]
+
+    def _scatter(self, parcel: Parcel) -> Any:
+        """Put on a worker, once there is one: when some have died others are about to start."""
+        end = time.monotonic() + _NO_WORKERS
+        while True:
+            try:
+                return self._client.scatter(parcel, hash=False)
+            except TimeoutError as error:
+                if time.monotonic() > end:
+                    raise RuntimeError(
+                        f"the Dask cluster has had no worker for {_NO_WORKERS} seconds: add some"
+                    ) from error
+                time.sleep(0.1)
 
     def result(self, out: Any) -> Any:
         """The answer, or `Lost`."""
