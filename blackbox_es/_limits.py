@@ -18,18 +18,20 @@ class _Limits:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._users, self._blas = 0, None
+        self._users = 0
+        self._blas: list[Any] = []  # what undoes the limits
         self._controller: Any = None
         self._n_modules = 0
 
     def enter(self, n: int) -> Any:
         """One user more; what undoes the limits of OpenMP, which are this thread's."""
         with self._lock:
-            if self._n_modules != len(sys.modules):  # looking for libraries takes milliseconds
+            new = self._n_modules != len(sys.modules)
+            if new:  # looking for libraries takes milliseconds
                 self._controller, self._n_modules = ThreadpoolController(), len(sys.modules)
+            if new or not self._users:
+                self._blas.append(self._lowered("blas", n))
             self._users += 1
-            if self._users == 1:
-                self._blas = self._lowered("blas", n)
             return self._lowered("openmp", n)
 
     def _lowered(self, api: str, n: int) -> Any:
@@ -42,9 +44,8 @@ class _Limits:
         """One user less."""
         with self._lock:
             self._users -= 1
-            if not self._users and self._blas is not None:
-                self._blas.restore_original_limits()
-                self._blas = None
+            while not self._users and self._blas:
+                self._blas.pop().restore_original_limits()
 
 
 _limits = _Limits()

@@ -54,7 +54,7 @@ def workers(backend: str) -> Iterator[None]:
             from distributed import Client, LocalCluster
 
             cluster = LocalCluster(
-                n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+                n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
             )
             stack.enter_context(cluster)
             stack.enter_context(Client(cluster))
