@@ -13,7 +13,7 @@ import pytest
 import threadpoolctl
 from problems import X0, bits, bowl, fit, make, state, vanilla
 
-from blackbox_es import GuidedES, VanillaES, _carriers, _workers
+from blackbox_es import GuidedES, VanillaES, _carriers, _limits, _workers
 from blackbox_es._limits import few_threads
 from blackbox_es.shaping import EvaluationError
 
@@ -199,6 +199,10 @@ def test_threads_cannot_be_ended():
     ):
         vanilla(timeout=0.1).fit(lambda x: end.wait(60), X0)
     end.set()
+    latest = time.monotonic() + 30
+    while _limits._limits._users and time.monotonic() < latest:
+        time.sleep(0.01)  # they hold the limits until they are done
+    assert not _limits._limits._users
 
 
 @pytest.mark.parametrize("timeout", [0.0, -1.0, np.nan, "1"])
