@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from blackbox_es import box, steps
 from blackbox_es._config import config
-from blackbox_es._pending import Pending, rows_of
+from blackbox_es._pending import Pending, check_points, rows_of
 from blackbox_es._record import empty
 from blackbox_es._search import Results, Search, attached, begin, detached, finish, over
 from blackbox_es._validation import as_center, as_seed, as_values
@@ -95,7 +95,7 @@ class AskTell(Configuration, Results):
             if values is None:
                 self._tell_rows(pending, rows_of(pending, X))
                 return
-            pending.check_points(X)
+            check_points(pending, X)
             generation = pending.generation
             told = as_values(values, (generation.n_points,), "values")
             if pending.told or pending.n_further:
@@ -147,10 +147,11 @@ class AskTell(Configuration, Results):
                 self._warn("evaluations failed; pairs with NaN or inf are left out")
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(vars(self))
-        state.pop("_guard", None)
-        if "_search" in state:
-            state["_search"] = detached(self._search)
+        with self._lock:
+            state = dict(vars(self))
+            if "_search" in state:
+                state["_search"] = detached(self._search)
+        del state["_guard"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from blackbox_es._config import Configurable
 from blackbox_es._encoding import Arrays, decode, encode
 from blackbox_es._pending import Pending
 from blackbox_es._record import HISTORY, Record
-from blackbox_es._search import STOP_REASONS, Search
+from blackbox_es._search import STOP_REASONS, Search, detached
 from blackbox_es._validation import as_center, as_seed
 from blackbox_es._value import check, freeze, parts, same
 from blackbox_es.box import Box, resolve
@@ -34,21 +34,23 @@ from blackbox_es.steps import State
 Array = npt.NDArray[Any]
 
 
-def save(es: Any, path: str | os.PathLike[str], search: Search) -> None:
+def save(es: Any, path: str | os.PathLike[str]) -> None:
     """Write a strategy's parameters, as far as they can be written, and its search."""
+    with es._lock:  # not while it is written
+        search = detached(es._started())
     arrays = Arrays()
     params: dict[str, Any] = {}
     for name, given in es.get_params(deep=False).items():
         with suppress(TypeError):  # a function of the user's: `load` asks for it
             params[name] = encode(_plain(name, given, search), arrays)
-    record = search.record.compact()
+    record = search.record
     history = {name: record.rows[name] for name in HISTORY.names or ()}
     pending = search.pending
     meta = {
         "strategy": type(es).__name__,
         "params": params,
         "seed": search.seed,
-        "elapsed": time.perf_counter() - search.begun,
+        "elapsed": search.begun,
         "stop_reason": search.stop_reason,
         "state": encode(search.state, arrays),
         "record": encode({**parts(record), "rows": history}, arrays),
@@ -167,7 +169,8 @@ def _pending(stored: list[Any], es: Any, first: int, x: Array, box: Box | None) 
     pending = Pending(generation, before, first, least, n_further=n_further)
     pending.told = _by_place(places, values, np.float64, pending.n_places)
     pending.lost = _by_place(lost, counts, np.int64, pending.n_places)
-    if pending.values() is not None:
+    pending.n_out = pending.n_places
+    if len(pending.told) == pending.n_places and not np.isnan(values).any():  # which can be mended
         raise ValueError("the pending generation is complete")
     return pending
 

@@ -72,7 +72,8 @@ class Fit(Trials):
             Whatever the objective raises, with a note that says at which candidate; the state is
             then that of the last finished generation.
         EvaluationError
-            If more than half of the pairs of a generation failed.
+            If more than half of the pairs of a generation failed, or a worker was lost, or took
+            longer than ``timeout``, more than ``max_retries`` times.
         TypeError, ValueError
             For arguments that are invalid, or do not go with ``resume``; nothing has changed then.
         RuntimeError
@@ -138,6 +139,8 @@ class Fit(Trials):
             n_jobs=self.n_jobs,
             catch=self.catch,
             common_random_numbers=self.common_random_numbers,
+            timeout=self.timeout,
+            max_retries=self.max_retries,
         )
 
     @property

@@ -58,16 +58,20 @@ class Pending:
         self.least, self.n_further = least, n_further
         self.told: dict[int, float] = {} if told is None else told
         self.lost: dict[int, int] = {} if lost is None else lost
-        self._n_given = 0  # places below this have been given out by `take`, in this process
-        self._back: list[int] = []  # those that came back without a value
+        self.n_out = 0  # places below this have been given out, by whatever process
+        self._n_given = 0  # by `take`, in this process
+        self._back: list[int] = []  # those of them that came back without a value
+        self._enough = 0  # values: with fewer too few pairs are whole
         self._points: Array | None = None
 
     def copy(self) -> Pending:
         """The same, sharing nothing that is written; nothing is given out there."""
         told, lost = dict(self.told), dict(self.lost)
-        return Pending(
+        copied = Pending(
             self.generation, self.before, self.first, self.least, told, lost, self.n_further
         )
+        copied.n_out = copied.n_places
+        return copied
 
     @property
     def whole(self) -> Generation:
@@ -100,7 +104,8 @@ class Pending:
         return half, generation.n_pairs + further
 
     def trial(self, place: int, seeds: str | None) -> Trial:
-        """The point at a place; ``seeds`` says which points share a seed."""
+        """The point at a place, given out; ``seeds`` says which points share a seed."""
+        self.n_out = max(self.n_out, place + 1)
         half, pair = self.pair_of(place)
         key = self.generation.key
         index = 0 if seeds == "generation" else pair if seeds == "pair" else place
@@ -108,8 +113,11 @@ class Pending:
         return Trial(self.first + place, x, user_seed(key, index), self.generation.index)
 
     def untold(self) -> Iterator[int]:
-        """The places without a value."""
-        return (place for place in range(self.n_places) if place not in self.told)
+        """The places without a value; when all have one, but too many failed, those that did."""
+        told, places = self.told, range(self.n_places)
+        if len(told) == len(places):
+            return (place for place in places if math.isnan(told[place]))
+        return (place for place in places if place not in told)
 
     def take(self, most: int) -> int | None:
         """A place that nobody is at, which may make one of at most so many further pairs."""
@@ -134,7 +142,8 @@ class Pending:
         if self.lost[place] > most:
             self.told[place] = math.nan
             return False
-        self._back.append(place)
+        if place < self._n_given and place not in self._back:  # else its turn comes
+            self._back.append(place)
         return True
 
     def place_of(self, id: Any) -> int:
@@ -153,49 +162,41 @@ class Pending:
             )
         return place
 
-    def check_points(self, X: Any) -> None:
-        """Raise ValueError unless X holds the points asked, row by row."""
-        asked = self.points()
-        if X is asked:
-            return
-        X = np.asarray(X)
-        if X.shape != asked.shape:
-            raise ValueError(f"X has shape {X.shape}: expected {asked.shape}, the points asked")
-        wrong = np.flatnonzero((asked != X).any(axis=1))
-        if wrong.size:
-            raise ValueError(
-                f"row {wrong[0]} of X is not the point asked: it was modified, reordered, or is of "
-                "a past generation. Tell X as it was asked; repair points inside the objective; "
-                "for another order tell pairs, tell([(x, value), ...])"
-            )
-
     def add(self, rows: list[tuple[int, Any]]) -> None:
         """Remember the values of some rows, or change nothing and raise."""
         new: dict[int, float] = {}
         for row, given in rows:
             value = as_value(given, f"the value of row {row}")
             before = self.told.get(row, new.get(row, value))
-            if before != value and not math.isnan(before):  # a failure may be mended
-                raise ValueError(f"row {row} was told {before} before and now {value}")
+            if before != value:
+                if not math.isnan(before):
+                    raise ValueError(f"row {row} was told {before} before and now {value}")
+                self._enough = 0  # a failure may be mended
             new[row] = value
         self.told.update(new)
 
     def values(self) -> tuple[Array, Array | None] | None:
         """All values, shape (halves, n_pairs), and which pairs are known, or None to wait.
 
-        None for the pairs is all of them. Values that are missing are NaN.
+        It waits for ``least`` whole pairs, which have not failed, and if more have failed for as
+        many as those; or for all values. None for the pairs is all of them. Values that are missing
+        are NaN.
         """
-        if len(self.told) < self.generation.halves * self.least:
+        told, n = self.told, self.n_places
+        if len(told) == n:
+            return self._by_pair(np.array([told[place] for place in range(n)])), None
+        if len(told) < max(self.generation.halves * self.least, self._enough):
             return None
-        told = self.told
-        if len(told) == self.n_places:
-            return self._by_pair(np.array([told[place] for place in range(self.n_places)])), None
-        there = np.array([place in told for place in range(self.n_places)])
-        known = np.asarray(self._by_pair(there).all(axis=0))
-        if known.sum() < self.least:
-            return None
-        values = [told.get(place, math.nan) for place in range(self.n_places)]
-        return self._by_pair(np.array(values)), known
+        places = np.fromiter(told, np.int64, len(told))
+        flat, there = np.full(n, math.nan), np.zeros(n, bool)
+        flat[places], there[places] = np.fromiter(told.values(), float, len(told)), True
+        values, known = self._by_pair(flat), np.asarray(self._by_pair(there).all(axis=0))
+        n_whole = int((~np.isnan(values)).all(axis=0).sum())
+        n_needed = max(self.least, int(known.sum()) - n_whole)
+        if n_whole >= n_needed:
+            return values, known
+        self._enough = len(told) + n_needed - n_whole  # a value makes one more whole, at the most
+        return None
 
     def _by_pair(self, places: Array) -> Array:
         """What is at the places, in shape (halves, n_pairs)."""
@@ -208,7 +209,7 @@ class Pending:
         """The ids of trials whose values may still come, when the generation is over."""
         if len(self.told) == self.n_places:
             return ()
-        return tuple(self.first + place for place in self.untold())
+        return tuple(self.first + place for place in self.untold() if place < self.n_out)
 
 
 def as_id(id: Any) -> int:
@@ -247,3 +248,20 @@ def rows_of(pending: Pending, pairs: Any) -> list[tuple[int, Any]]:
             raise ValueError(f"point {i} is not one of those asked in this generation")
         found.append((rows.pop(0) if len(rows) > 1 else rows[0], value))
     return found
+
+
+def check_points(pending: Pending, X: Any) -> None:
+    """Raise ValueError unless X holds the points asked, row by row."""
+    asked = pending.points()
+    if X is asked:
+        return
+    X = np.asarray(X)
+    if X.shape != asked.shape:
+        raise ValueError(f"X has shape {X.shape}: expected {asked.shape}, the points asked")
+    wrong = np.flatnonzero((asked != X).any(axis=1))
+    if wrong.size:
+        raise ValueError(
+            f"row {wrong[0]} of X is not the point asked: it was modified, reordered, or is of "
+            "a past generation. Tell X as it was asked; repair points inside the objective; "
+            "for another order tell pairs, tell([(x, value), ...])"
+        )

@@ -26,7 +26,8 @@ class Run(Configurable):
     max_iter : int
         Generations.
     max_evals : int or None
-        Evaluations, those of the final center included.
+        Evaluations, those of the final center included. A trial whose generation was over before
+        its value came counts as one, whether it comes or not.
     max_time : float or None
         Seconds.
     f_target : float or None
@@ -36,9 +37,13 @@ class Run(Configurable):
         parameter ``seed`` is given a different one each time.
     min_fraction : float
         Of trials: the share of a generation's pairs that are waited for. It is over as soon as so
-        many have both values; what comes later is left out.
+        many have two values that did not fail, and no more have failed; what comes later is left
+        out.
     max_retries : int
         Times that an evaluation whose worker or job was lost is done again.
+    timeout : float or None
+        Seconds for a worker's task, its part of a generation: it is ended, and done again. Threads
+        cannot be ended: there it is an error at once, as it is without workers.
     n_jobs : int or None
         Of joblib; results do not depend on it.
     vectorized : bool
@@ -59,6 +64,7 @@ class Run(Configurable):
     n_reevaluations: int = 1
     min_fraction: float = 1.0
     max_retries: int = 2
+    timeout: float | None = None
     n_jobs: int | None = None
     vectorized: bool = False
     common_random_numbers: str | None = "generation"
@@ -83,6 +89,8 @@ class Run(Configurable):
         if not (isinstance(self.min_fraction, (int, float)) and 0.0 < self.min_fraction <= 1.0):
             raise ValueError(f"min_fraction={self.min_fraction!r}: expected 0 < min_fraction <= 1")
         check_count("max_retries", self.max_retries, low=0)
+        if self.timeout is not None:
+            check_positive("timeout", self.timeout, also=" of seconds or None")
         check_n_jobs(self.n_jobs)
         check_flag("vectorized", self.vectorized)
         check_choice(

@@ -9,9 +9,20 @@ import numpy.typing as npt
 
 from blackbox_es._ask_tell import AskTell
 from blackbox_es._config import config
-from blackbox_es._pending import as_id
+from blackbox_es._pending import Pending, as_id
 from blackbox_es._trial import Trial
 from blackbox_es._validation import as_value, check_count
+
+
+class Shared(Iterator[Trial]):
+    """An iterator that lets one thread in at a time."""
+
+    def __init__(self, trials: Iterator[Trial], lock: Any) -> None:
+        self._trials, self._lock = trials, lock
+
+    def __next__(self) -> Trial:
+        with self._lock:
+            return next(self._trials)
 
 
 @config
@@ -33,14 +44,16 @@ class Trials(AskTell):
         ----------
         surrogate_grad : array-like of shape (n,) or (n, k), optional
         ahead : int, optional
-            Points that are chosen, such as those of a line search, have no further pairs. Where the
-            search has ended there are no trials.
+            Points that are chosen, such as those of a line search, have no further pairs, and those
+            of `NRES`, whose pairs have an inner state. Where the search has ended there are no
+            trials.
 
-        Yields
-        ------
-        Trial
-            ``trial.id``, ``trial.x``, ``trial.seed`` and ``trial.generation``; with a `Space` for
-            ``bounds`` also ``trial.params``. See `tell_trial`.
+        Returns
+        -------
+        iterator of Trial
+            Threads may share it. ``trial.id``, ``trial.x``, ``trial.seed`` and
+            ``trial.generation``; with a `Space` for ``bounds`` also ``trial.params``. See
+            `tell_trial`.
 
         Examples
         --------
@@ -54,12 +67,15 @@ class Trials(AskTell):
         [True, True, True, True, False, False]
         """
         check_count("ahead", ahead, low=0, optional=True)
+        return Shared(self._trials(surrogate_grad, ahead), self._lock)
+
+    def _trials(self, surrogate_grad: Any, ahead: int | None) -> Iterator[Trial]:
         with self._lock:
             if ahead is not None and self._started().stop_reason:
                 return
             pending = self._begin(surrogate_grad)
-        if self._takes_values(pending.before):
-            ahead = ahead and 0
+        if ahead is not None:
+            ahead = self._within(ahead, pending)
         places, to_params = pending.untold(), getattr(self.bounds, "params", None)
         while True:
             with self._lock:
@@ -99,8 +115,8 @@ class Trials(AskTell):
         with self._lock:
             if self._is_late(id):
                 as_value(value, f"the value of trial {id}")
-                search = self._search
-                late = tuple(other for other in search.late if other != as_id(id))
+                search, at = self._search, self._search.late.index(as_id(id))
+                late = search.late[:at] + search.late[at + 1 :]
                 self._search = search._replace(record=search.record.late(), late=late)
                 return False
             pending = self._pending()
@@ -132,6 +148,17 @@ class Trials(AskTell):
             again = pending.lose(pending.place_of(id), self.max_retries)
             self._tell_rows(pending, [])
             return again
+
+    def _within(self, ahead: int, pending: Pending) -> int:
+        """How many further pairs there may be, should all that is under way come in."""
+        if not self.may_grow or self._takes_values(pending.before):
+            return 0
+        if self.max_evals is None:
+            return ahead
+        search, generation = self._search, pending.generation
+        most = search.record.n_evaluations + len(search.late) + generation.n_points
+        left = self.max_evals - self.n_reevaluations - most
+        return min(ahead, max(0, left // generation.halves))
 
     def _is_late(self, id: Any) -> bool:
         late = self._started().late

@@ -98,6 +98,7 @@ class Configuration(Run, ABC):
     bounds: Any = None
 
     takes_surrogate: ClassVar[bool] = False
+    may_grow: ClassVar[bool] = True  # whether a generation may have further pairs
     minds_plateaus: ClassVar[bool] = False  # says itself when to stop where all values are equal
     at_start: ClassVar[tuple[str, ...]] = ("random_state",)  # parameters of no effect later
 

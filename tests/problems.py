@@ -129,6 +129,7 @@ def snapshot(es):
             "_points": None,
             "_n_given": 0,
             "_back": [],
+            "n_out": 0,
         }
         record = search.record._replace(rows=search.record.rows[: search.record.n_rows])
         held |= {"search": bits([search.seed, search.state, record, pending, search.stop_reason])}

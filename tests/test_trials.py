@@ -18,6 +18,7 @@ from blackbox_es.strategies import STRATEGIES
 from blackbox_es.strategy import Trial
 
 every = pytest.mark.parametrize("name", STRATEGIES)
+growing = pytest.mark.parametrize("name", [n for n in STRATEGIES if STRATEGIES[n].may_grow])
 
 
 def searching(name, **options):
@@ -76,7 +77,7 @@ def test_seeds(shared):
 def test_the_order_does_not_matter(name, data):
     """The state is a function of the values of the whole pairs that the generation ended with."""
     es, canonical = searching(name), searching(name)
-    n_further = data.draw(st.integers(0, 3), "further pairs")
+    n_further = data.draw(st.integers(0, 3), "further pairs") if es.may_grow else 0
     trials = list(es.ask_trials(guide(es), ahead=n_further))
     list(canonical.ask_trials(guide(canonical), ahead=3))
     pairs = {}
@@ -158,6 +159,12 @@ def test_points_that_are_chosen_are_all_waited_for():
     assert es.n_iter_ > 1
 
 
+def test_pairs_with_an_inner_state_have_no_further_ones():
+    """Each of `NRES` begins with its episode."""
+    es = make("nres").start(X0)
+    assert len(list(es.ask_trials(ahead=8))) == 6
+
+
 @pytest.mark.parametrize("bad", [0.0, 1.5, -1, math.nan, None, "1"])
 def test_bad_fractions(bad):
     with pytest.raises(ValueError, match="min_fraction="):
@@ -229,7 +236,7 @@ def test_too_many_are_lost():
 # -- saved, copied, resumed ------------------------------------------------------------------------
 
 
-@every
+@growing
 @pytest.mark.parametrize("how", ["saved", "pickled", "copied"])
 def test_generations_that_have_grown_are_kept(name, how, tmp_path):
     """Further pairs, values, lost trials and late ones."""
