@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from test_estimates import SAMPLERS, Design, N, estimate, generation_at, orthonormal_design
 
 from blackbox_es import generation as module
+from blackbox_es._value import check
 from blackbox_es.generation import Generation, Told
 from blackbox_es.samplers import Affine, Diagonal, Elongated, Isotropic, directions
 
@@ -172,3 +173,21 @@ def test_values_are_utilities_where_nothing_else_is_said():
     assert (told.odd.tolist(), told.even.tolist()) == ([0.5, -5.0], [1.5, 13.0])
     one = Told(replace(generation, mirrored=False), u[:1], 2)
     assert (one.odd.tolist(), one.even.tolist()) == ([1.0, 4.0], [1.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("field", "least", "most"),
+    [("seed", 0, 2**64 - 1), ("index", 0, 2**32 - 1), ("n_pairs", 1, 2**32 - 1)],
+)
+def test_what_a_file_may_declare(field, least, most):
+    """The counters of the noise take no more; a sampler has up to 2^40 coordinates."""
+    made = Generation(np.zeros(2), Isotropic(2), 0, 0, 2)
+    for taken in (least, most):
+        check(replace(made, **{field: taken}), 2, np.float64)
+    for refused in (least - 1, most + 1):
+        with pytest.raises(ValueError, match=f"{field} is {refused}"):
+            check(replace(made, **{field: refused}), 2, np.float64)
+    check(Isotropic(2**40), 2, np.float64)
+    for n in (0, 2**40 + 1):
+        with pytest.raises(ValueError, match=f"n is {n}"):
+            check(Isotropic(n), 2, np.float64)
