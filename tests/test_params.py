@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from problems import X0, bits, bowl, guide, make, snapshot, state, takes
 
-from blackbox_es import SGD, Adam, Isotropic, Linear
+from blackbox_es import SGD, Adam, ClipUp, Isotropic, Linear
 from blackbox_es.optimizers import OPTIMIZERS
 from blackbox_es.strategies import STRATEGIES
 
@@ -215,6 +215,7 @@ def test_limits_of_parameters(name, parameter, taken, refused):
         (Adam, ("beta_1", 0.0, -5e-324)), (Adam, ("beta_1", np.nextafter(1.0, 0.0), 1.0)),
         (Adam, ("beta_2", 0.0, -5e-324)), (Adam, ("beta_2", np.nextafter(1.0, 0.0), 1.0)),
         (Adam, ("epsilon", 5e-324, 0.0)),
+        (ClipUp, ("max_speed", 5e-324, 0.0)), (ClipUp, ("momentum", 0.0, 1.0)),
     ] for limit in [((limit[0], limit[1]), (limit[0], limit[2]))]],
 )  # fmt: skip
 def test_limits_of_optimizers(made, taken, refused):
