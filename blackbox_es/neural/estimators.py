@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -165,6 +166,7 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
         return float(np.average(right, weights=data.weight))
 
 
+@dataclass(eq=False, repr=False)
 class ESMLPRegressor(RegressorMixin, ESMLP):  # type: ignore[misc]
     """A multilayer perceptron regressor trained by evolution strategies: no gradient is needed.
 
@@ -172,12 +174,19 @@ class ESMLPRegressor(RegressorMixin, ESMLP):  # type: ignore[misc]
 
     Parameters
     ----------
-    loss : {"squared_error"}, callable or None
-        None is half the mean squared error, as in scikit-learn. A function is called as
-        ``loss(y_true, y_pred)``, with ``sample_weight=`` if weights are given to `fit`, of arrays
-        of the shape of y.
+    loss : {"squared_error", "absolute_error", "huber", "pinball", "poisson"}, callable or None
+        None is half the mean squared error, as in scikit-learn. "pinball" is the loss of a
+        quantile, ``max(q (y - f), (q - 1) (y - f))``; "huber" is half the squared error up to
+        epsilon, ``epsilon (|y - f| - epsilon / 2)`` beyond; "poisson" is half the Poisson deviance,
+        but for a constant, of the mean ``f = exp(output)``, for y of at least 0. A function is
+        called as ``loss(y_true, y_pred)``, with ``sample_weight=`` if weights are given to `fit`,
+        of arrays of the shape of y.
+    quantile : float
+        Which quantile "pinball" predicts, between 0 and 1.
+    epsilon : float
+        From which error on "huber" is linear, in units of y.
     guide : {None, "backprop", "previous"}
-        "backprop" is the gradient of the squared error.
+        "backprop" is the (sub)gradient of the loss; of the squared error if it is a function.
 
     Examples
     --------
@@ -190,6 +199,10 @@ class ESMLPRegressor(RegressorMixin, ESMLP):  # type: ignore[misc]
     """
 
     _targets = "numbers"
+
+    _: KW_ONLY
+    quantile: float = 0.5
+    epsilon: float = 1.35
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on one pass over these examples, going on where the last call stopped.

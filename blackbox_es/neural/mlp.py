@@ -26,7 +26,7 @@ from blackbox_es._validation import (
 )
 from blackbox_es.neural.activations import ACTIVATIONS
 from blackbox_es.neural.data import Data
-from blackbox_es.neural.losses import LOSSES, PREDICTIONS, Loss, losses_of
+from blackbox_es.neural.losses import FAMILIES, LOSSES, PREDICTIONS, Loss, losses_of
 from blackbox_es.neural.network import Network
 from blackbox_es.optimizers import Optimizer
 from blackbox_es.schedules import Schedule
@@ -111,7 +111,11 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
         return self.loss if isinstance(self.loss, str) else losses_of(self._targets)[0]
 
     def _loss_row(self) -> Loss:
-        return LOSSES[self._loss_name()]
+        name = self._loss_name()
+        if name not in FAMILIES:
+            return LOSSES[name]
+        option, row = FAMILIES[name]
+        return row(getattr(self, option))
 
     def _check_parameters(self) -> None:
         """Raise for what the strategy does not check; it checks the rest before it starts."""
@@ -121,6 +125,7 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
         check_choice("activation", self.activation, ACTIVATIONS)
         if not callable(self.loss):
             check_choice("loss", self.loss, (None, *names))
+        self._loss_row()  # checks what the loss depends on
         check_choice("perturb", self.perturb, tuple(USUAL))
         if self.sigma is not None and not callable(self.sigma):
             check_positive("sigma", self.sigma, also=", a schedule or None")
@@ -172,6 +177,11 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
                 raise ValueError("sample_weight is zero for all samples: nothing to learn from")
             data = Data(X, y, weight).take(weight > 0)
         data = replace(data, y=self._encode(data.y, classes, reset))
+        if data.y.min() < self._loss_row().least:
+            raise ValueError(
+                f"y is as low as {data.y.min():g}: loss={self.loss!r} needs numbers of at least "
+                f"{self._loss_row().least:g}"
+            )
         self.out_activation_ = self._loss_row().out_activation(self.n_outputs_)
         return data
 
