@@ -194,7 +194,7 @@ def test_parameters_of_losses_are_checked(options):
 
 
 def test_poisson_needs_counts():
-    with pytest.raises(ValueError, match="y is as low as -1: loss=.poisson. needs"):
+    with pytest.raises(ValueError, match=r"y is as low as -1: loss=.poisson. needs"):
         ESMLPRegressor(**QUICK, loss="poisson").fit(X, Y - 1)
 
 

@@ -31,15 +31,17 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
     ----------
     hidden_layer_sizes : sequence of int
     activation : {"relu", "tanh", "logistic", "identity", "step", "sign"}
-    loss : {"log_loss", "zero_one", "hinge"}, callable or None
-        None is the log loss. A function is called as ``loss(y_true, y_prob)``, with
-        ``sample_weight=`` if weights are given to `fit`, of the labels and the probabilities, shape
-        (n_examples, n_classes); from several threads at once if ``n_jobs`` says so.
+    loss : {"log_loss", "zero_one", "hinge", "roc_auc", "average_precision"}, callable or None
+        None is the log loss. "roc_auc" and "average_precision" are one minus that metric of a
+        slice, for two classes; each slice holds its share of both. A function is called as
+        ``loss(y_true, y_prob)``, with ``sample_weight=`` if weights are given to `fit`, of the
+        labels and the probabilities, shape (n_examples, n_classes); from several threads at once if
+        ``n_jobs`` says so.
     perturb : {"weights", "activations"}
         "activations" moves the units of the network instead, with signs of each example and pair
         its own, and differentiates only the linear map of each layer (node perturbation, see
         `blackbox_es.neural.nodes`). The variance grows with the number of units instead of weights,
-        so it takes far fewer evaluations, but it needs a loss by name and has no guide.
+        so it takes far fewer evaluations, but it needs a loss of each example and has no guide.
     sigma : float, schedule or None
         Standard deviation of the perturbation of each weight, or of each unit; None is 0.03, or
         0.1.

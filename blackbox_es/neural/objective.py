@@ -17,6 +17,7 @@ from blackbox_es.generation import Generation
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.examples import Examples
 from blackbox_es.neural.losses import Loss, as_loss
+from blackbox_es.neural.metrics import Metric
 from blackbox_es.neural.network import Network
 from blackbox_es.neural.tasks import Population, population_losses, population_outputs
 from blackbox_es.noise import Key, Range
@@ -58,7 +59,8 @@ class PooledLoss(ABC):
         threads: Threads,
     ) -> None:
         self.network, self.loss, self.data = network, loss, data.for_kernels()
-        self.examples = Examples(len(data), pool_size, data.weight, first)
+        strata = data.y if isinstance(loss, Metric) else None
+        self.examples = Examples(len(data), pool_size, data.weight, first, strata)
         self.threads = threads
 
     @property
@@ -180,6 +182,9 @@ class NetworkObjective(PooledLoss):
         values = np.empty(outputs.shape[:2])
         for pair, start in enumerate(population.starts):
             part = data.take(slice(start, start + self.batch_size))
+            if isinstance(self.loss, Metric):
+                values[:, pair] = self.loss.values(part.y, outputs[:, pair], part.weight)
+                continue
             for half in (0, 1):
                 value = self.loss(part.y.copy(), outputs[half, pair], part.weight)
                 values[half, pair] = as_value(value, "the loss")

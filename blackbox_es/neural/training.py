@@ -175,7 +175,7 @@ class ESMLP(FittedMLP):
             threads = stack.enter_context(Threads(effective_n_jobs(self.n_jobs)))
             objective = self._descent.objective(
                 self._network,
-                self._user_loss if callable(self.loss) else self._loss_row(),
+                self._minimised(),
                 data,
                 batch_size=self._batch_size(len(data)),
                 threads=threads,
