@@ -94,6 +94,19 @@ def test_scikit_learn_log_loss_is_ours(n_classes, weight):
     np.testing.assert_allclose(*map(vector, paths), rtol=1e-6, atol=1e-9)
 
 
+def test_a_loss_need_not_be_hashable():
+    """An object that compares by value, say."""
+
+    class Squares:
+        __hash__ = None
+
+        def __call__(self, y, p):
+            return mean_squared_error(y, p)
+
+    expected = fit(ESMLPRegressor, loss=mean_squared_error)
+    assert bits(fit(ESMLPRegressor, loss=Squares())) == bits(expected)
+
+
 def test_half_the_squared_error_is_the_default():
     """A regressor's loss is half the mean squared error."""
     half = fit(ESMLPRegressor, loss=lambda y, p: mean_squared_error(y, p) / 2)

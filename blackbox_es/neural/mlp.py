@@ -109,7 +109,11 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _loss_name(self) -> str:
         """The loss, or the one by default, which metrics and functions are like."""
-        return self.loss if self.loss in LOSSES else losses_of(self._targets)[0]
+        named = isinstance(self.loss, str) and self.loss in LOSSES
+        return str(self.loss) if named else losses_of(self._targets)[0]
+
+    def _is_metric(self) -> bool:
+        return isinstance(self.loss, str) and self.loss in METRICS
 
     def _loss_row(self) -> Loss:
         name = self._loss_name()
@@ -138,7 +142,7 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
                 f"guide={self.guide!r} guides a search among weights: set perturb='weights', or "
                 "guide=None"
             )
-        if self.perturb == "activations" and (callable(self.loss) or self.loss in METRICS):
+        if self.perturb == "activations" and (callable(self.loss) or self._is_metric()):
             raise ValueError(
                 "perturb='activations' needs the loss of each example by itself, which functions "
                 f"and metrics do not tell: take one of {', '.join(names)}, or perturb='weights'"
@@ -184,7 +188,7 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
                 f"y is as low as {data.y.min():g}: loss={self.loss!r} needs numbers of at least "
                 f"{self._loss_row().least:g}"
             )
-        if self.loss in METRICS:
+        if self._is_metric():
             self._check_ranking(data)
         self.out_activation_ = self._loss_row().out_activation(self.n_outputs_)
         return data
@@ -205,7 +209,7 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
         """The loss as objectives take it."""
         if callable(self.loss):
             return self._user_loss
-        return METRICS[str(self.loss)] if self.loss in METRICS else self._loss_row()
+        return METRICS[str(self.loss)] if self._is_metric() else self._loss_row()
 
     def _split(self, data: Data) -> tuple[Data, Data]:
         """Training and validation parts."""

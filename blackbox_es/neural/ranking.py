@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from blackbox_es._jit import jit
 
+Array = npt.NDArray[Any]
+
 
 @jit()
-def rank(scores, positive, weight, losses, areas):
+def rank(scores: Array, positive: Array, weight: Array, losses: Array, areas: bool) -> None:
     """Write one minus the area under the ROC curve, or minus the average precision.
 
     Parameters
