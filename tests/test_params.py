@@ -136,7 +136,7 @@ COMMON = {
     "n_pairs": 8, "shaping": "raw", "bounds": None, "max_iter": 1000, "max_evals": None,
     "max_time": None, "f_target": None, "n_reevaluations": 1, "n_jobs": None, "vectorized": False,
     "common_random_numbers": "generation", "catch": (), "random_state": None, "verbose": 0,
-    "max_retries": 2, "min_fraction": 1.0,
+    "max_retries": 2, "min_fraction": 1.0, "timeout": None,
 }  # fmt: skip
 GRADIENT = COMMON | {"sigma": 0.1, "optimizer": "adam", "learning_rate": 0.01}
 ANTITHETIC = GRADIENT | {"beta": "auto", "sampler": None}
@@ -154,6 +154,7 @@ DEFAULTS = {
     "snes": NATURAL,
     "xnes": NATURAL,
     "ars": GRADIENT | {"n_top": None, "optimizer": "sgd", "learning_rate": 0.02},
+    "orthogonal-es": GRADIENT | {"n_guides": 1, "n_past": 0, "unbiased": False},
     "nres": ANTITHETIC | {"n_windows": 1},
     "sgd": {"learning_rate": None, "momentum": 0.0},
     "adam": {"learning_rate": None, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8},
@@ -175,7 +176,7 @@ def test_all_have_defaults():
 LIMITS = [  # taken, and what lies beyond
     ("n_pairs", 2**32 - 1, 2**32), ("max_iter", 1, 0), ("max_iter", 2**32 - 1, 2**32),
     ("max_evals", 1, 0), ("max_evals", 2**70, -1), ("n_reevaluations", 1, 0), ("verbose", 0, -1),
-    ("max_retries", 0, -1), ("min_fraction", 1.0, np.nextafter(1.0, 2.0)),
+    ("max_retries", 0, -1), ("timeout", None, 0.0), ("min_fraction", 1.0, np.nextafter(1.0, 2.0)),
     ("max_time", 5e-324, 0.0), ("f_target", -1.7e308, np.nan), ("f_target", np.inf, "0"),
     ("sigma", 5e-324, 0.0), ("sigma", 1.7e308, np.inf), ("learning_rate", 5e-324, 0.0),
     ("learning_rate", 1.7e308, np.inf), ("beta", 5e-324, 0.0), ("alpha", 0.0, -5e-324),
@@ -194,9 +195,9 @@ LIMITS = [  # taken, and what lies beyond
     ("name", "parameter", "taken", "refused"),
     [
         (name, *limit)
-        for name in STRATEGIES
+        for name, cls in STRATEGIES.items()
         for limit in LIMITS
-        if limit[0] in DEFAULTS[name] and (name == "adaptive-es" or limit[1] != [1, 2, 3])
+        if limit[0] in cls().get_params() and (name == "adaptive-es" or limit[1] != [1, 2, 3])
     ],
 )
 def test_limits_of_parameters(name, parameter, taken, refused):

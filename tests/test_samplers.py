@@ -406,3 +406,7 @@ def test_latent_normals_are_those_of_their_key_pairs_and_rank(asked):
         expected = noise.normals(key, pairs, (0, k), stream=noise.SUBSPACE)
         np.testing.assert_array_equal(latent, expected)
         assert not latent.flags.writeable
+
+
+def test_the_scale_by_default_is_one():
+    assert Isotropic(3).sigma == LowRank(SHAPES).sigma == 1.0
