@@ -17,7 +17,13 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es._validation import as_value, as_values, check_exceptions, parameters
+from blackbox_es._validation import (
+    as_value,
+    as_values,
+    check_exceptions,
+    check_n_jobs,
+    parameters,
+)
 from blackbox_es.generation import Generation
 from blackbox_es.noise import Key, user_seed
 
@@ -63,6 +69,7 @@ class Evaluator:
         if not callable(objective):
             raise TypeError(f"objective={objective!r} is not callable: expected f(x)")
         check_exceptions("catch", catch)
+        check_n_jobs(n_jobs)
         seeds = common_random_numbers or "point"
         if not _takes_seed(objective):
             seeds = "none"
