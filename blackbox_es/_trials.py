@@ -64,7 +64,7 @@ class Trials(AskTell):
         [0, 1, 2, 3, 4, 5]
         >>> taken = [es.tell_trial(trial.id, trial.x @ trial.x) for trial in waiting[::-1]]
         >>> taken  # the generation was over when it had two pairs
-        [True, True, True, True, False, False]
+        [True, True, True, True, True, False]
         """
         check_count("ahead", ahead, low=0, optional=True)
         return Shared(self._trials(surrogate_grad, ahead), self._lock)

@@ -34,7 +34,7 @@ class Orthogonal:
     --------
     >>> from blackbox_es.samplers import directions
     >>> d = directions(Orthogonal(np.array([[1.0, 0.0, 0.0]]), sigma=1.0), (0, 0), (0, 3))
-    >>> (d @ d.T).round(9)
+    >>> (d @ d.T).round(9) + 0.0
     array([[3., 0., 0.],
            [0., 3., 0.],
            [0., 0., 3.]])
