@@ -69,6 +69,15 @@ def workers(backend: str) -> Iterator[None]:
         yield
 
 
+def whole(backend: str) -> None:
+    """Wait until a worker that died in the run before has its successor."""
+    if backend == "dask":
+        from distributed import Client
+
+        Client.current().wait_for_workers(2, timeout=60)
+        time.sleep(1.0)  # a nanny gives up a worker that dies before it has been seen to run
+
+
 def search(run: int) -> GuidedES:
     """A short one with a guide."""
     return GuidedES(n_pairs=8, max_iter=GENERATIONS, random_state=run)
@@ -93,6 +102,7 @@ def main() -> None:
         times = []
         with workers(backend), tempfile.TemporaryDirectory() as folder:
             for run in range(arguments.runs):
+                whole(backend)
                 path = Path(folder, "kill")
                 path.write_text("", "utf-8")
                 objective = Dies(path, int(rng.integers(GENERATIONS * 8)))
