@@ -11,6 +11,7 @@ from blackbox_es.generation import Generation, Told
 from blackbox_es.samplers import Affine
 from blackbox_es.shaping import log_ranks
 from blackbox_es.strategies.adaptive.kernels import adapted, moments, rates_of, towards
+from blackbox_es.testing.statistics import assert_mean
 
 full_or_diagonal = pytest.mark.parametrize("full", [True, False])
 utilities = st.integers(1, 9).flatmap(
@@ -105,3 +106,18 @@ def test_adapted(dtype):
     np.testing.assert_allclose(adapted(metric, second, rates, fast), expected, atol=tolerance)
     still = adapted(metric, excess * np.eye(3), rates._replace(one=0.0), fast)
     np.testing.assert_allclose(still, metric, atol=1e-15)
+
+
+def test_the_covariance_is_unbiased_where_values_say_nothing():
+    """Random ranks: what the squares have in excess of I is zero in the mean, bad points or not."""
+    n, generations = 3, 4000
+    u = np.random.default_rng(0).random((generations, 2, 5))
+    excess = np.empty((generations, n, n))
+    for t in range(generations):
+        ranks = log_ranks(u[t])
+        generation = Told(Generation(np.zeros(n), Affine(np.eye(n)), 1, t, 5), ranks, 5)
+        rates = rates_of(generation, True)
+        second = moments(generation, rates)[1]
+        excess[t] = second - (rates.good.sum() - rates.bad.sum()) * np.eye(n)
+    upper = np.triu_indices(n)
+    assert_mean(excess[:, *upper].T, np.zeros(6), detects=0.2)
