@@ -42,8 +42,9 @@ class Run(Configurable):
     max_retries : int
         Times that an evaluation whose worker or job was lost is done again.
     timeout : float or None
-        Seconds for a worker's task, its part of a generation: it is ended, and done again. Threads
-        cannot be ended: there it is an error at once, as it is without workers.
+        Seconds for a worker's task, its part of a generation: it is ended, and done again. The
+        first task of a new worker includes its imports, some seconds. Threads cannot be ended:
+        there it is an error at once, as it is without workers.
     n_jobs : int or None
         Of joblib; results do not depend on it.
     vectorized : bool

@@ -177,7 +177,8 @@ class Workers:
             arrived.get()
 
     def _told(self, place: str, error: BaseException) -> str:
-        times = f"{self._max_retries + 1} times (max_retries={self._max_retries})"
+        n = self._max_retries + 1
+        times = f"{'once' if n == 1 else f'{n} times'} (max_retries={self._max_retries})"
         if not isinstance(error, TimeoutError):
             return (
                 f"{place}: the worker died, {times}. It was killed, crashed in compiled code or "

@@ -156,7 +156,9 @@ def test_as_many_retries_as_max_retries(monkeypatch, max_retries):
     broken = Broken(monkeypatch, lose=range(99))
     with (
         joblib.parallel_config("threading", n_jobs=4),
-        pytest.raises(EvaluationError, match=f"{max_retries + 1} times"),
+        pytest.raises(
+            EvaluationError, match="once" if max_retries == 0 else f"{max_retries + 1} times"
+        ),
     ):
         vanilla(max_retries=max_retries).fit(bowl, X0)
     assert len(broken.sent) == 4 * (max_retries + 1)
@@ -185,7 +187,7 @@ def test_a_task_that_hangs_is_ended_and_done_again(tmp_path):
     path = tmp_path / "hang"
     path.write_text("")
     with joblib.parallel_config("multiprocessing", n_jobs=2):
-        es = vanilla(timeout=1.0).fit(Hangs(path), X0)
+        es = vanilla(timeout=8.0).fit(Hangs(path), X0)  # a new worker imports Numba first
     assert not path.exists()
     assert state(es) == state(vanilla().fit(bowl, X0))
 
