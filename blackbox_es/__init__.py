@@ -19,11 +19,21 @@ _PUBLIC = {
     "shaping": ("EvaluationError",),
     "neural": ("ESMLPClassifier", "ESMLPRegressor"),
     "optimizers": ("Adam", "ClipUp", "SGD"),
-    "samplers": ("Affine", "Diagonal", "Elongated", "Guided", "Isotropic", "LowRank"),
+    "samplers": ("Affine", "Diagonal", "Elongated", "Guided", "Isotropic", "LowRank", "Orthogonal"),
     "schedules": ("Cosine", "Exponential", "Linear"),
     "model_selection": ("ESSearchCV",),
     "space": ("Choice", "Int", "Log", "Real", "Space"),
-    "strategies": ("ARS", "NRES", "PGPE", "SNES", "XNES", "AdaptiveES", "GuidedES", "VanillaES"),
+    "strategies": (
+        "ARS",
+        "NRES",
+        "PGPE",
+        "SNES",
+        "XNES",
+        "AdaptiveES",
+        "GuidedES",
+        "OrthogonalES",
+        "VanillaES",
+    ),
     "strategy": ("EvolutionStrategy",),
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names}
@@ -50,6 +60,7 @@ if TYPE_CHECKING:
     from blackbox_es.samplers import Guided as Guided
     from blackbox_es.samplers import Isotropic as Isotropic
     from blackbox_es.samplers import LowRank as LowRank
+    from blackbox_es.samplers import Orthogonal as Orthogonal
     from blackbox_es.schedules import Cosine as Cosine
     from blackbox_es.schedules import Exponential as Exponential
     from blackbox_es.schedules import Linear as Linear
@@ -66,6 +77,7 @@ if TYPE_CHECKING:
     from blackbox_es.strategies import XNES as XNES
     from blackbox_es.strategies import AdaptiveES as AdaptiveES
     from blackbox_es.strategies import GuidedES as GuidedES
+    from blackbox_es.strategies import OrthogonalES as OrthogonalES
     from blackbox_es.strategies import VanillaES as VanillaES
     from blackbox_es.strategy import EvolutionStrategy as EvolutionStrategy
 

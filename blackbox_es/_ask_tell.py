@@ -1,21 +1,21 @@
 """Ask and tell: the shell around the pure steps.
 
 A strategy holds one frozen `Search`. Whatever happens, it is replaced as a whole, by one
-assignment, or stays as it was.
+assignment, or stays as it was. One thread at a time does that.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 import warnings
-from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy.typing as npt
 
 from blackbox_es import box, steps
 from blackbox_es._config import config
-from blackbox_es._pending import Pending, Trial
+from blackbox_es._pending import Pending, check_points, rows_of
 from blackbox_es._record import empty
 from blackbox_es._search import Results, Search, attached, begin, detached, finish, over
 from blackbox_es._validation import as_center, as_seed, as_values
@@ -48,7 +48,8 @@ class AskTell(Configuration, Results):
         state, record = steps.init(self, x), empty()
         seed, begun = as_seed(self.random_state), time.perf_counter()
         reason = over(self, state, record, begun)
-        self._search = Search(seed, state, record, begun, self.given(), into, None, reason)
+        with self._lock:
+            self._search = Search(seed, state, record, begun, self.given(), into, None, reason)
         return self
 
     def ask(self, surrogate_grad: npt.ArrayLike | None = None) -> Array:
@@ -89,48 +90,25 @@ class AskTell(Configuration, Results):
         EvaluationError
             If more than half of the pairs failed.
         """
-        pending = self._pending()
-        if values is None:
-            self._tell_rows(pending, pending.rows_of(X))
-            return
-        pending.check_points(X)
-        generation = pending.generation
-        told = as_values(values, (generation.n_points,), "values")
-        if pending.told:
-            self._tell_rows(pending, list(enumerate(told.tolist())))
-        else:
-            self._finish(told.reshape(generation.halves, -1))
-
-    def ask_trials(self, surrogate_grad: npt.ArrayLike | None = None) -> Iterator[Trial]:
-        """The points of the current generation that have no value yet, made one at a time.
-
-        Yields
-        ------
-        Trial
-            ``trial.id`` and ``trial.x``; see `tell_trial`.
-        """
-        pending = self._begin(surrogate_grad)
-        for trial in pending.trials():
-            if self._search.pending is not pending:
+        with self._lock:
+            pending = self._pending()
+            if values is None:
+                self._tell_rows(pending, rows_of(pending, X))
                 return
-            yield trial
+            check_points(pending, X)
+            generation = pending.generation
+            told = as_values(values, (generation.n_points,), "values")
+            if pending.told or pending.n_further:
+                self._tell_rows(pending, list(enumerate(told.tolist())))
+            else:
+                self._finish(told.reshape(generation.halves, -1))
 
-    def tell_trial(self, id: int, value: Any) -> None:
-        """Tell the value of one trial, in any order; the last one completes the generation.
+    # -- what `fit` and trials use, too ----------------------------------------------------------
 
-        Telling the same value again does nothing.
-
-        Raises
-        ------
-        ValueError
-            For an id that is unknown or of a past generation, or told before with another value.
-        TypeError
-            For a value that is not a real number.
-        """
-        pending = self._pending()
-        self._tell_rows(pending, [(pending.row_of(id), value)])
-
-    # -- what `fit` uses, too --------------------------------------------------------------------
+    @property
+    def _lock(self) -> Any:
+        """Held by a thread that changes the search; never while a user's function runs."""
+        return vars(self).setdefault("_guard", threading.RLock())  # which is one operation
 
     def _pending(self) -> Pending:
         pending = self._started().pending
@@ -140,36 +118,40 @@ class AskTell(Configuration, Results):
 
     def _begin(self, surrogate: Any, *, calls: int = 0) -> Pending:
         """The pending generation, made if there is none."""
-        before = self._started()
-        search = begin(self, before, surrogate, calls)
-        pending: Any = search.pending
-        self._search = search
-        note = self._note(before.state, search.state)
-        if note is not None:
-            self._warn(note)
+        with self._lock:
+            before = self._started()
+            search = begin(self, before, surrogate, calls)
+            pending: Any = search.pending
+            self._search = search
+            note = self._note(before.state, search.state)
+            if note is not None:
+                self._warn(note)
         return pending  # type: ignore[no-any-return]
 
     def _tell_rows(self, pending: Pending, rows: list[tuple[int, Any]]) -> None:
         pending.add(rows)
-        values = pending.values()
-        if values is not None:
-            self._finish(values)
+        told = pending.values()
+        if told is not None:
+            self._finish(*told)
 
-    def _finish(self, values: Array) -> None:
+    def _finish(self, values: Array, known: Array | None = None) -> None:
         """Move by the values of the pending generation, shape (halves, n_pairs)."""
-        before = self._search
-        self._search, n_failed = finish(self, before, values)
-        # Last, since a warning may have been made an error.
-        note = self._note(before.state, self._search.state)
-        if note is not None:
-            self._warn(note)
-        if n_failed:
-            self._warn("evaluations failed; pairs with NaN or inf are left out")
+        with self._lock:
+            before = self._search
+            self._search, n_failed = finish(self, before, values, known)
+            # Last, since a warning may have been made an error.
+            note = self._note(before.state, self._search.state)
+            if note is not None:
+                self._warn(note)
+            if n_failed:
+                self._warn("evaluations failed; pairs with NaN or inf are left out")
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(vars(self))
-        if "_search" in state:
-            state["_search"] = detached(self._search)
+        with self._lock:
+            state = dict(vars(self))
+            if "_search" in state:
+                state["_search"] = detached(self._search)
+        del state["_guard"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -63,7 +63,7 @@ class Checkpoints:
         if self._path is None:
             return
         try:
-            _codec.save(self._es, self._path, self._es._started())
+            _codec.save(self._es, self._path)
         except OSError as error:
             if not self._warned:
                 self._warned = True

@@ -1,4 +1,4 @@
-"""Searches as JSON and arrays, and back: only known classes, and no code.
+"""Searches as JSON and arrays, and back.
 
 What is read is not trusted: every value is checked against the types that its class declares,
 the parts against each other, and all of it against the parameters.
@@ -6,14 +6,12 @@ the parts against each other, and all of it against the parameters.
 
 from __future__ import annotations
 
-import builtins
 import math
 import os
 import time
 import warnings
 from contextlib import suppress
 from dataclasses import replace
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -21,12 +19,13 @@ import numpy.typing as npt
 
 from blackbox_es import checkpoint, steps
 from blackbox_es._config import Configurable
+from blackbox_es._encoding import Arrays, decode, encode
 from blackbox_es._pending import Pending
 from blackbox_es._record import HISTORY, Record
-from blackbox_es._search import STOP_REASONS, Search
+from blackbox_es._search import STOP_REASONS, Search, detached
 from blackbox_es._validation import as_center, as_seed
-from blackbox_es._value import REGISTRY, check, freeze, is_value, name_of, parts, same
-from blackbox_es.box import Box
+from blackbox_es._value import check, freeze, parts, same
+from blackbox_es.box import Box, resolve
 from blackbox_es.checkpoint import CheckpointError
 from blackbox_es.generation import Generation
 from blackbox_es.shaping import SHAPINGS
@@ -34,35 +33,32 @@ from blackbox_es.steps import State
 
 Array = npt.NDArray[Any]
 
-_CONTAINERS: dict[str, Any] = {"tuple": tuple, "set": set}
-_SCALARS = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
-            "float16", "float32", "float64")  # fmt: skip
 
-
-# -- files ---------------------------------------------------------------------------------------
-
-
-def save(es: Any, path: str | os.PathLike[str], search: Search) -> None:
+def save(es: Any, path: str | os.PathLike[str]) -> None:
     """Write a strategy's parameters, as far as they can be written, and its search."""
-    arrays = _Arrays()
+    with es._lock:  # not while it is written
+        search = detached(es._started())
+    arrays = Arrays()
     params: dict[str, Any] = {}
     for name, given in es.get_params(deep=False).items():
         with suppress(TypeError):  # a function of the user's: `load` asks for it
             params[name] = encode(_plain(name, given, search), arrays)
-    record = search.record.compact()
+    record = search.record
     history = {name: record.rows[name] for name in HISTORY.names or ()}
     pending = search.pending
     meta = {
         "strategy": type(es).__name__,
         "params": params,
         "seed": search.seed,
-        "elapsed": time.perf_counter() - search.begun,
+        "elapsed": search.begun,
         "stop_reason": search.stop_reason,
         "state": encode(search.state, arrays),
         "record": encode({**parts(record), "rows": history}, arrays),
         "pending": pending and encode(
-            [pending.generation, pending.before, np.array([*pending.told], np.int64),
-             np.array([*pending.told.values()], np.float64)], arrays),
+            [pending.generation, pending.before, *_columns(pending.told, np.float64),
+             *_columns(pending.lost, np.int64), pending.least, pending.n_further], arrays),
+        "n_trials": search.n_trials,
+        "late": list(search.late),
     }  # fmt: skip
     checkpoint.write(path, meta, arrays.named)
 
@@ -111,18 +107,20 @@ def _search(es: Any, meta: dict[str, Any], arrays: dict[str, Array]) -> Search:
     if reason is not None and reason not in STOP_REASONS:
         raise ValueError(f"stop reason {reason!r:.99} is invalid")
     state = decode(meta["state"], arrays)
-    x, box = as_center(state.x), es.bounds
-    if box is not None and not (isinstance(box, Box) and box.n_free == x.size):
+    x, box = as_center(state.x), resolve(es.bounds)
+    if box is not None and box.n_free != x.size:
         raise ValueError(f"the bounds are not those of the state: {box!r:.99}")
     es.check_parameters(x.size)
     kind = type(es._init(x))
     record, pending = _record(decode(meta["record"], arrays), x, box), None
+    n_trials, late = meta.get("n_trials", record.n_evaluations), tuple(meta.get("late", ()))
+    if len(late) > 2**16 or not all(
+        type(id) is int and 0 <= id < 2**63 for id in (n_trials, *late)
+    ):
+        raise ValueError(f"ids of trials are invalid: {n_trials!r:.99}, {late!r:.99}")
     if meta["pending"] is not None:
-        generation, told_to, rows, values = decode(meta["pending"], arrays)
-        check(told_to, x.size, x.dtype)
-        _check_generation(generation, x, box)
-        told = _told(generation, told_to, rows, values, es._center(told_to))
-        pending = Pending(generation, told_to, told, record.n_evaluations)
+        pending = _pending(decode(meta["pending"], arrays), es, n_trials, x, box)
+        generation, told_to = pending.generation, pending.before
         if type(told_to) is not kind or generation.seed != seed or told_to.t != state.t:
             raise ValueError("the pending generation is of another search")
         es._check_state(told_to)
@@ -132,7 +130,8 @@ def _search(es: Any, meta: dict[str, Any], arrays: dict[str, Array]) -> Search:
     es._check_state(state)
     _try(es, state, pending)
     begun = time.perf_counter() - elapsed
-    return Search(seed, freeze(state), record, begun, es.given(), box, pending, reason)
+    given = es.given()
+    return Search(seed, freeze(state), record, begun, given, box, pending, reason, n_trials, late)
 
 
 def _record(stored: dict[str, Any], x: Array, box: Box | None) -> Record:
@@ -156,18 +155,37 @@ def _record(stored: dict[str, Any], x: Array, box: Box | None) -> Record:
     return record
 
 
-def _told(generation: Any, before: Any, rows: Array, values: Array, x: Array) -> dict[int, float]:
-    """What a pending generation around x has been told."""
-    if generation.index != before.t or not same(generation.center, x):
+def _pending(stored: list[Any], es: Any, first: int, x: Array, box: Box | None) -> Pending:
+    """A generation that some values are missing of."""
+    generation, before, places, values, *more = stored
+    check(before, x.size, x.dtype)
+    _check_generation(generation, x, box)
+    if generation.index != before.t or not same(generation.center, es._center(before)):
         raise ValueError("the pending generation is not that of the state")
-    if rows.dtype != np.int64 or values.dtype != np.float64 or rows.shape != values.shape:
-        raise ValueError("rows and values of the pending generation do not fit")
-    told = dict(zip(rows.tolist(), values.tolist(), strict=True))
-    if len(told) != rows.size or not all(0 <= row < generation.n_points for row in told):
-        raise ValueError("rows of the pending generation are out of range or told twice")
-    if len(told) == generation.n_points:
+    lost, counts, least, n_further = more or (places[:0], places[:0], generation.n_pairs, 0)
+    for number, low, high in ((least, 1, generation.n_pairs), (n_further, 0, 2**20)):
+        if type(number) is not int or not low <= number <= high:
+            raise ValueError(f"a pending generation has {number!r:.99}: expected {low} to {high}")
+    pending = Pending(generation, before, first, least, n_further=n_further)
+    pending.told = _by_place(places, values, np.float64, pending.n_places)
+    pending.lost = _by_place(lost, counts, np.int64, pending.n_places)
+    pending.n_out = pending.n_places
+    if len(pending.told) == pending.n_places and not np.isnan(values).any():  # which can be mended
         raise ValueError("the pending generation is complete")
-    return told
+    return pending
+
+
+def _columns(held: dict[int, Any], dtype: npt.DTypeLike) -> tuple[Array, Array]:
+    return np.array([*held], np.int64), np.array([*held.values()], dtype)
+
+
+def _by_place(places: Array, held: Array, dtype: npt.DTypeLike, n_places: int) -> dict[int, Any]:
+    if places.dtype != np.int64 or held.dtype != dtype or places.shape != held.shape:
+        raise ValueError("rows and values of the pending generation do not fit")
+    found = dict(zip(places.tolist(), held.tolist(), strict=True))
+    if len(found) != places.size or not all(0 <= place < n_places for place in found):
+        raise ValueError("rows of the pending generation are out of range or told twice")
+    return found
 
 
 def _check_generation(generation: Any, x: Array, box: Box | None) -> None:
@@ -196,103 +214,10 @@ def _try(es: Any, state: State, pending: Pending | None) -> None:
             steps.ask(es, after, 0)
 
 
-# -- values --------------------------------------------------------------------------------------
-
-
 def _plain(name: str, given: Any, search: Search) -> Any:
     """What means the same as a parameter, and can be stored."""
-    if name == "bounds":
+    if name == "bounds" and not hasattr(given, "params"):  # a Space is more than its box
         return search.box
     if name == "shaping":  # one of the package by its name
         return next((name for name, function in SHAPINGS.items() if given is function), given)
     return given
-
-
-class _Arrays:
-    """Arrays by name; one that occurs twice is stored once."""
-
-    def __init__(self) -> None:
-        self.named: dict[str, Array] = {}
-        self._names: dict[int, str] = {}
-
-    def add(self, array: Array) -> str:
-        name = self._names.setdefault(id(array), f"array{len(self.named)}")
-        self.named[name] = array  # which keeps it alive, and so its id
-        return name
-
-
-def encode(item: Any, arrays: _Arrays) -> Any:
-    """JSON for ``item``; its arrays are added to ``arrays`` and named in the JSON.
-
-    Raises
-    ------
-    TypeError
-        For what is of no known kind, such as a function of the user's.
-    """
-    if item is None or isinstance(item, (bool, str)):
-        return item
-    if isinstance(item, np.generic) and item.dtype.name in _SCALARS:
-        return {"scalar": item.dtype.name, "array": arrays.add(np.array(item))}
-    if isinstance(item, Integral):
-        return int(item)
-    if isinstance(item, float):
-        return float(item) if math.isfinite(item) else {"float": repr(float(item))}
-    if isinstance(item, np.ndarray):
-        return {"array": arrays.add(item)}
-    if isinstance(item, (list, tuple, set)):
-        items = [encode(part, arrays) for part in item]
-        return items if isinstance(item, list) else {type(item).__name__: items}
-    if isinstance(item, dict):
-        return {"dict": [[encode(k, arrays), encode(v, arrays)] for k, v in item.items()]}
-    if is_value(item):
-        held = {name: encode(part, arrays) for name, part in parts(item).items()}
-        return {"value": name_of(type(item)), "fields": held}
-    if isinstance(item, Configurable) and _configs().get(name_of(type(item))) is type(item):
-        held = {name: encode(p, arrays) for name, p in item.get_params(deep=False).items()}
-        return {"config": name_of(type(item)), "fields": held}
-    if isinstance(item, type) and vars(builtins).get(str(item.__name__)) == item:
-        return {"exception": item.__name__}
-    raise TypeError(f"{item!r} cannot be stored in a checkpoint")
-
-
-def decode(item: Any, arrays: dict[str, Array]) -> Any:
-    """What `encode` gave this JSON for; raises anything if it is no such JSON."""
-    if isinstance(item, list):
-        return [decode(part, arrays) for part in item]
-    if not isinstance(item, dict):
-        return item
-    match next(iter(item)):
-        case "scalar":
-            return arrays[item["array"]].astype(item["scalar"])[()]
-        case "float":
-            return float(item["float"])
-        case "array":
-            return arrays[item["array"]]
-        case "dict":
-            return {decode(k, arrays): decode(v, arrays) for k, v in item["dict"]}
-        case "value":
-            return _made(REGISTRY, item["value"], item["fields"], arrays)
-        case "config":
-            return _made(_configs(), item["config"], item["fields"], arrays)
-        case "exception":
-            kind = getattr(builtins, item["exception"])
-            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-                raise TypeError(f"{item['exception']} is no exception")
-            return kind
-        case container:
-            return _CONTAINERS[container](decode(item[container], arrays))
-
-
-def _made(known: dict[str, type], name: str, held: dict[str, Any], arrays: dict[str, Array]) -> Any:
-    if name not in known:
-        raise KeyError(f"{name} is not known: import the module that defines it first")
-    return known[name](**{str(field): decode(part, arrays) for field, part in held.items()})
-
-
-def _configs() -> dict[str, type]:
-    """All configurations that have been imported, by name."""
-    found, classes = {}, list(Configurable.__subclasses__())
-    for cls in classes:
-        classes += cls.__subclasses__()
-        found[name_of(cls)] = cls
-    return found

@@ -8,11 +8,11 @@ from typing import Any, Self
 
 import numpy.typing as npt
 
-from blackbox_es._ask_tell import AskTell
 from blackbox_es._checkpoints import Checkpoints
 from blackbox_es._config import config
 from blackbox_es._progress import ProgressBar
 from blackbox_es._search import NotStarted, folded
+from blackbox_es._trials import Trials
 from blackbox_es._validation import check_flag, check_function
 from blackbox_es.evaluation import Callback, Evaluator, SurrogateCall
 from blackbox_es.noise import Key
@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 
 
 @config
-class Fit(AskTell):
+class Fit(Trials):
     """A strategy that is given the objective."""
 
     def fit(
@@ -72,7 +72,8 @@ class Fit(AskTell):
             Whatever the objective raises, with a note that says at which candidate; the state is
             then that of the last finished generation.
         EvaluationError
-            If more than half of the pairs of a generation failed.
+            If more than half of the pairs of a generation failed, or a worker was lost, or took
+            longer than ``timeout``, more than ``max_retries`` times.
         TypeError, ValueError
             For arguments that are invalid, or do not go with ``resume``; nothing has changed then.
         RuntimeError
@@ -108,7 +109,7 @@ class Fit(AskTell):
         bar = ProgressBar(self.verbose, self.max_iter, self.n_iter_)
         with evaluator, checkpoints, bar:
             while not self.stop_reason_:
-                self._finish(self._next_values(evaluator, surrogate_of))
+                self._finish(*self._next_values(evaluator, surrogate_of))
                 bar.update(self.fun_)
                 if wants_stop is not None and wants_stop(self.result_):
                     self._search = self._search._replace(stop_reason="callback")
@@ -138,6 +139,8 @@ class Fit(AskTell):
             n_jobs=self.n_jobs,
             catch=self.catch,
             common_random_numbers=self.common_random_numbers,
+            timeout=self.timeout,
+            max_retries=self.max_retries,
         )
 
     @property
@@ -152,14 +155,18 @@ class Fit(AskTell):
     def _key(self) -> Key:
         return self._search.seed, self._search.state.t
 
-    def _next_values(self, evaluator: Evaluator, surrogate_of: SurrogateCall | None) -> Array:
+    def _next_values(
+        self, evaluator: Evaluator, surrogate_of: SurrogateCall | None
+    ) -> tuple[Array, Array | None]:
         """The values of the next generation; no name for it lives on when another one is made."""
         at = None if surrogate_of is None else self.surrogate_x_
         surrogate = None if at is None else surrogate_of(at, self._key)  # type: ignore[misc]
         pending = self._begin(surrogate, calls=at is not None)
-        if pending.told:
-            return evaluator.rest(pending.generation, pending.told)
-        return evaluator(pending.generation)
+        if not pending.told:
+            return evaluator(pending.generation), None
+        values = evaluator.rest(pending.generation, pending.told)
+        pending.add(list(enumerate(values.ravel().tolist())))
+        return pending.values()  # type: ignore[return-value]
 
     def _check_resumable(self, x0: Any, surrogate_fn: Any) -> None:
         """Raise unless there is a search, which these arguments continue."""

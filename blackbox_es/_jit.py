@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import warnings
 import zlib
 from collections.abc import Callable
@@ -113,3 +114,18 @@ def _warn(trouble: str, error: Exception, cure: str) -> None:
         _warned = True
         message = f"compiled kernels {trouble} and are compiled anew ({error!r}): {cure}"
         warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+def limit_threads(n: int, *, lower_only: bool = True) -> int | None:
+    """Numba's threads for parallel kernels in this thread; what it was, None if nothing changed.
+
+    Our kernels are serial: this is for those of an objective.
+    """
+    numba = sys.modules.get("numba")
+    if numba is None or (lower_only and n >= numba.config.NUMBA_NUM_THREADS):
+        return None
+    before: int = numba.get_num_threads()
+    if lower_only and n >= before:
+        return None
+    numba.set_num_threads(n)
+    return before

@@ -49,7 +49,7 @@ def minimize(
         None is the middle of the bounds.
     args : tuple
         Further arguments of ``fun`` and ``jac``.
-    method : {"auto", "adaptive-es", "guided-es", "vanilla-es", "pgpe", "snes", "xnes", ...}
+    method : {"auto", "adaptive-es", "guided-es", "orthogonal-es", "vanilla-es", "pgpe", ...}
         "auto", as None, is "adaptive-es". All names are in `blackbox_es.strategies.STRATEGIES`.
     jac : callable, optional
         The surrogate gradient, ``jac(x, *args) -> (n,) or (n, k)``. It may be wrong: it says where
@@ -112,7 +112,7 @@ def scipy_method(method: str) -> Callable[..., Any]:
 
     Parameters
     ----------
-    method : {"adaptive-es", "guided-es", "vanilla-es", "pgpe", "snes", "xnes", "ars", "nres"}
+    method : {"adaptive-es", "guided-es", "orthogonal-es", "vanilla-es", "pgpe", "snes", ...}
 
     Examples
     --------

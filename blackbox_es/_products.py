@@ -54,14 +54,7 @@ def _gram(out, rows):
     lanes = np.empty(_LANES)
     for i in range(rows.shape[0]):
         for j in range(i + 1):
-            lanes[:] = 0.0
-            for start in range(0, whole, _LANES):
-                x, y = rows[i, start : start + _LANES], rows[j, start : start + _LANES]
-                for lane in range(_LANES):
-                    lanes[lane] += np.float64(x[lane]) * np.float64(y[lane])
-            total = lanes.sum()
-            for e in range(whole, n):
-                total += np.float64(rows[i, e]) * np.float64(rows[j, e])
+            total = _dot(rows[i], rows[j], lanes, whole)
             out[i, j] = out[j, i] = total
 
 
@@ -80,7 +73,7 @@ def _mix(out, matrix, rows):
 def _weighted_sum(out, weights, rows, scale):
     for p in range(weights.size):
         for j in range(out.size):
-            out[j] += weights[p] * (rows[p, j] * scale)
+            out[j] += weights[p] * (np.float64(rows[p, j]) * scale)
 
 
 @jit()
@@ -110,6 +103,37 @@ def _unit(out, vector):
     for e in range(out.size):
         out[e] /= length
     return True
+
+
+@jit(contract=True)
+def _orthonormalize(rows, first):
+    n = rows.shape[1]
+    whole = n - n % _LANES
+    lanes = np.empty(_LANES)
+    for i in range(first, rows.shape[0]):
+        row = rows[i]
+        for _ in range(2):  # twice is enough
+            for j in range(i):
+                other = rows[j]
+                product = _dot(row, other, lanes, whole)
+                for e in range(n):
+                    row[e] -= product * other[e]
+        length = np.sqrt(_dot(row, row, lanes, whole))
+        for e in range(n):
+            row[e] /= length
+
+
+@inline(contract=True)
+def _dot(a, b, lanes, whole):
+    lanes[:] = 0.0
+    for start in range(0, whole, _LANES):
+        x, y = a[start : start + _LANES], b[start : start + _LANES]
+        for lane in range(_LANES):
+            lanes[lane] += np.float64(x[lane]) * np.float64(y[lane])
+    total = lanes.sum()
+    for e in range(whole, a.size):
+        total += np.float64(a[e]) * np.float64(b[e])
+    return total
 
 
 @jit()
@@ -177,6 +201,16 @@ def unit(vector: Array, dtype: npt.DTypeLike) -> Array | None:
     """The vector at length 1, or None if it is zero or not finite; safe for every scale."""
     out = np.empty(vector.size, dtype)
     return out if _unit(out, vector.astype(np.float64)) else None  # one type, so compiled once
+
+
+def orthonormalized(rows: Array, first: int) -> Array:
+    """The rows, each from ``first`` on made orthogonal to all before it, of length 1.
+
+    Those before are orthonormal. A row is a function of itself and those before it.
+    """
+    out = rows.copy()
+    _orthonormalize(out, first)
+    return out
 
 
 def outer_sum(weights: Array, rows: Array, left: slice, right: slice) -> Array:

@@ -27,7 +27,7 @@ class Record(NamedTuple):
     rows : ndarray of dtype HISTORY
         The history: the first ``n_rows``; what follows is room to grow. A row is written before
         the record that counts it is kept, so an interruption leaves no trace.
-    n_rows, n_evaluations, n_surrogate_calls, n_failed : int
+    n_rows, n_evaluations, n_surrogate_calls, n_failed, n_late : int
     fun, fun_best : float
         The mean value of the last generation, and the best value.
     best : (Generation, row) or None
@@ -51,18 +51,18 @@ class Record(NamedTuple):
     n_flat: Count = 0
     warned: tuple[str, ...] = ()
     concluded: bool = False
+    n_late: Count = 0
 
-    def after(self, generation: Generation, values: Array, info: Info) -> Record:
-        """The record with one more generation."""
+    def after(self, generation: Generation, values: Array, info: Info, n_told: int) -> Record:
+        """The record with one more generation, of whose points ``n_told`` have been evaluated."""
         flat = values.ravel()
-        row = int(
-            np.where(np.isnan(flat), np.inf, flat).argmin() if info.n_failed else flat.argmin()
-        )
+        missing = info.n_failed > 0 or n_told < flat.size
+        row = int(np.where(np.isnan(flat), np.inf, flat).argmin() if missing else flat.argmin())
         lowest = float(flat[row])
         best, fun_best = self.best, self.fun_best
         if lowest < fun_best:
             best, fun_best = (generation, row), lowest
-        n_evaluations, n, rows = self.n_evaluations + flat.size, self.n_rows, self.rows
+        n_evaluations, n, rows = self.n_evaluations + n_told, self.n_rows, self.rows
         if n == len(rows):
             rows = np.concatenate([rows, np.empty(n + 64, HISTORY)])
         rows[n] = n_evaluations, info.mean, lowest, generation.sampler.sigma
@@ -77,7 +77,13 @@ class Record(NamedTuple):
             best,
             self.n_flat + 1 if info.flat else 0,
             self.warned,
+            False,
+            self.n_late,
         )
+
+    def late(self) -> Record:
+        """The record with an evaluation that came too late."""
+        return self._replace(n_evaluations=self.n_evaluations + 1, n_late=self.n_late + 1)
 
     def with_center(self, values: list[float]) -> Record:
         """The record with the values of the center, evaluated at the end."""

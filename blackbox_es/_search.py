@@ -51,15 +51,19 @@ class Search(NamedTuple):
     box: Box | None  # what the points are folded into: the parameter ``bounds`` at the start
     pending: Pending | None = None
     stop_reason: str | None = None
+    n_trials: int = 0  # of generations that are over: the id of the next one's first
+    late: tuple[int, ...] = ()  # ids of trials whose generation was over before their values came
+
+
+_MOST_LATE = 4096  # ids that are remembered: what comes later still is unknown
 
 
 def detached(search: Search) -> Search:
     """For copies and pickles: they share nothing that is written, and clocks differ."""
     pending = search.pending
-    if pending is not None:
-        pending = Pending(pending.generation, pending.before, dict(pending.told), pending.first)
     elapsed = time.perf_counter() - search.begun
-    return search._replace(record=search.record.compact(), begun=elapsed, pending=pending)
+    copied = pending and pending.copy()
+    return search._replace(record=search.record.compact(), begun=elapsed, pending=copied)
 
 
 def attached(search: Search) -> Search:
@@ -67,9 +71,11 @@ def attached(search: Search) -> Search:
     return search._replace(state=freeze(search.state), begun=time.perf_counter() - search.begun)
 
 
-def over(es: Configuration, state: State, record: Record, begun: float) -> str | None:
+def over(
+    es: Configuration, state: State, record: Record, begun: float, n_out: int = 0
+) -> str | None:
     """The reason that the parameters give to stop here, and others might not."""
-    return _reached(es, record) or _spent(es, state, record, begun)
+    return _reached(es, record) or _spent(es, state, record, begun, n_out)
 
 
 def _reached(es: Configuration, record: Record) -> str | None:
@@ -77,12 +83,12 @@ def _reached(es: Configuration, record: Record) -> str | None:
     return "f_target" if es.f_target is not None and record.fun_best <= es.f_target else None
 
 
-def _spent(es: Configuration, state: State, record: Record, begun: float) -> str | None:
-    """The budget that does not allow one more generation, if there is one."""
+def _spent(es: Configuration, state: State, record: Record, begun: float, n_out: int) -> str | None:
+    """The budget that does not allow one more generation, if ``n_out`` values may still come."""
     if state.t >= es.max_iter:
         return "max_iter"
     if es.max_evals is not None:
-        after = record.n_evaluations + es._n_points(state)
+        after = record.n_evaluations + n_out + es._n_points(state)
         if after + es.n_reevaluations > es.max_evals:
             return "max_evals"
     if es.max_time is not None and time.perf_counter() - begun >= es.max_time:
@@ -125,20 +131,40 @@ def begin(es: Configuration, search: Search, surrogate: Any, calls: int = 0) -> 
     record = search.record
     if calls:
         record = record._replace(n_surrogate_calls=record.n_surrogate_calls + calls)
-    pending = Pending(generation, search.state, {}, record.n_evaluations)
-    return Search(search.seed, state, record, search.begun, search.fixed, search.box, pending)
+    least = generation.n_pairs
+    if not es._takes_values(search.state):
+        least = math.ceil(round(es.min_fraction * least, 6))  # 0.07 * 100 is more than 7
+    pending = Pending(generation, search.state, search.n_trials, least)
+    seed, _, _, begun, fixed, box, _, _, n_trials, late = search
+    return Search(seed, state, record, begun, fixed, box, pending, None, n_trials, late)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # the mean of large values may overflow
-def finish(es: Configuration, search: Search, values: Array) -> tuple[Search, int]:
-    """The search after its pending generation, and how many of its evaluations failed."""
-    seed, before, record, begun, fixed, box, pending, _ = search
-    generation = pending.generation  # type: ignore[union-attr]
-    state, info = steps.tell(es, before, generation, values)
-    record = record.after(generation, values, info)
+def finish(
+    es: Configuration, search: Search, values: Array, known: Array | None = None
+) -> tuple[Search, int]:
+    """The search after its pending generation, and how many of its evaluations failed.
+
+    Of the pairs those that are ``known`` count, None is all of them.
+    """
+    seed, before, record, begun, fixed, box, pending, _, _, late = search
+    generation = pending.whole  # type: ignore[union-attr]
+    if known is None:
+        state, info = steps.tell(es, before, generation, values)
+    else:  # up to the last pair that counts: what has been given out beside it changes no bit
+        n_pairs = int(known.nonzero()[0][-1]) + 1
+        some = replace(generation, n_pairs=n_pairs)
+        learnt = np.where(known, values, math.nan)[:, :n_pairs]
+        state, info = steps.tell(es, before, some, learnt, known[:n_pairs])
+    n_told = values.size if known is None else len(pending.told)  # type: ignore[union-attr]
+    record = record.after(generation, values, info, n_told)
+    if known is not None:
+        late = (late + pending.missing())[-_MOST_LATE:]  # type: ignore[union-attr]
     reason = _reached(es, record) or info.stop or stalled(record, generation)
-    reason = reason or _spent(es, state, record, begun)
-    return Search(seed, state, record, begun, fixed, box, None, reason), info.n_failed
+    reason = reason or _spent(es, state, record, begun, len(late))
+    n_trials = pending.first + values.size  # type: ignore[union-attr]
+    after = Search(seed, state, record, begun, fixed, box, None, reason, n_trials, late)
+    return after, info.n_failed
 
 
 def folded(search: Search, x: Array) -> Array:
@@ -204,6 +230,10 @@ class Results:
     @property
     def n_failed_(self) -> int:
         return self._started().record.n_failed
+
+    @property
+    def n_late_(self) -> int:
+        return self._started().record.n_late
 
     @property
     def history_(self) -> dict[str, Array]:

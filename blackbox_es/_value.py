@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -114,6 +115,26 @@ def same(a: Any, b: Any) -> bool:
     if is_dataclass(a):
         return all(same(one, parts(b)[name]) for name, one in parts(a).items())
     return bool(a == b or (isinstance(a, float) and math.isnan(a) and math.isnan(b)))
+
+
+def replace(instance: T, **changes: Any) -> T:
+    """The value with other fields, as `dataclasses.replace` gives it, several times sooner.
+
+    For classes whose fields are made by no code of their own.
+    """
+    made = object.__new__(type(instance))
+    for name, get, set_to in _slots(type(instance)):  # type: ignore[arg-type]
+        set_to(made, changes.pop(name) if name in changes else get(instance))
+    if changes:
+        raise TypeError(f"{type(instance).__name__} has no field {', '.join(changes)}")
+    return made
+
+
+@cache
+def _slots(cls: type) -> tuple[tuple[str, Any, Any], ...]:
+    """For each field of a value its name, and what reads it and writes it."""
+    members = [(f.name, getattr(cls, f.name)) for f in fields(cls)]
+    return tuple((name, member.__get__, member.__set__) for name, member in members)
 
 
 def freeze(anything: T) -> T:

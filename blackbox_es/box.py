@@ -194,7 +194,7 @@ def resolve(bounds: Any, n: int | None = None) -> Box | None:
 
     Parameters
     ----------
-    bounds : None, Box, scipy.optimize.Bounds or sequence of (low, high)
+    bounds : None, Box, Space, scipy.optimize.Bounds or sequence of (low, high)
         None or infinity in a pair is no bound.
     n : int, optional
         Coordinates, for numbers that hold for all of them.
@@ -206,12 +206,13 @@ def resolve(bounds: Any, n: int | None = None) -> Box | None:
     """
     if bounds is None or isinstance(bounds, Box):
         return bounds
+    bounds = getattr(bounds, "bounds", bounds)  # those of a Space
     low, high = getattr(bounds, "lb", None), getattr(bounds, "ub", None)
     if low is None or high is None:
         try:
             pairs = [(low, high) for low, high in bounds]
         except (TypeError, ValueError):
-            known = "pairs (low, high), scipy.optimize.Bounds, a Box or None"
+            known = "pairs (low, high), scipy.optimize.Bounds, a Box, a Space or None"
             raise TypeError(f"bounds={bounds!r:.99}: expected {known}") from None
         low = [-np.inf if bound is None else bound for bound, _ in pairs]
         high = [np.inf if bound is None else bound for _, bound in pairs]

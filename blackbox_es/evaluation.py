@@ -12,15 +12,20 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es._validation import as_value, as_values, check_exceptions, parameters
+from blackbox_es._validation import (
+    as_value,
+    as_values,
+    check_exceptions,
+    check_n_jobs,
+    parameters,
+)
 from blackbox_es.generation import Generation
-from blackbox_es.noise import OBJECTIVE, Key, integer
+from blackbox_es.noise import Key, user_seed
 
 Array = npt.NDArray[Any]
 Values = npt.NDArray[np.float64]
@@ -45,6 +50,8 @@ class Evaluator:
     common_random_numbers : {"generation", "pair"} or None
         Which points get the same seed, an integer below 2**31, if the objective has a parameter
         ``seed``; ``None`` gives each point its own.
+    timeout, max_retries : float or None, int
+        Of a task in a worker; each worker gets one task a generation.
     """
 
     def __init__(
@@ -55,11 +62,14 @@ class Evaluator:
         n_jobs: int | None = None,
         catch: tuple[type[BaseException], ...] = (),
         common_random_numbers: str | None = "generation",
+        timeout: float | None = None,
+        max_retries: int = 2,
     ) -> None:
         self._whole = getattr(objective, "evaluate_generation", None)
         if not callable(objective):
             raise TypeError(f"objective={objective!r} is not callable: expected f(x)")
         check_exceptions("catch", catch)
+        check_n_jobs(n_jobs)
         seeds = common_random_numbers or "point"
         if not _takes_seed(objective):
             seeds = "none"
@@ -68,24 +78,27 @@ class Evaluator:
                 f"common_random_numbers={common_random_numbers!r} needs an objective of one point: "
                 "a vectorized one gets one seed for the generation"
             )
+        if timeout is not None and self._whole is not None:
+            raise ValueError(
+                f"timeout={timeout}: an objective with evaluate_generation is called here, and "
+                "cannot be ended: take timeout=None, or a function of points with n_jobs"
+            )
         self._call = _Call(objective, vectorized, catch, seeds)
-        self._parallel: Any = None
-        self._n_workers = 1
+        self._workers: Any = None
         # If nobody has imported joblib, no parallel_config can be in force: spare its import.
-        if self._whole is None and (n_jobs is not None or "joblib" in sys.modules):
-            import joblib
+        wanted = n_jobs is not None or timeout is not None or "joblib" in sys.modules
+        if self._whole is None and wanted:
+            from blackbox_es._workers import Workers
 
-            self._parallel = joblib.Parallel(n_jobs=n_jobs)
-            self._n_workers = joblib.effective_n_jobs(self._parallel.n_jobs)
+            workers = Workers(self._call, n_jobs, timeout, max_retries)
+            self._workers = workers if workers.carries else None
 
     def __enter__(self) -> Self:
-        if self._n_workers > 1:
-            self._parallel.__enter__()
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        if self._n_workers > 1:
-            self._parallel.__exit__(*exception)
+        if self._workers is not None:
+            self._workers.close()
 
     def __call__(self, generation: Generation) -> Values:
         """The values of a generation, NaN where an evaluation failed.
@@ -100,16 +113,16 @@ class Evaluator:
                 raise
             shape = (generation.halves, generation.n_pairs)
             return as_values(values, shape, "what evaluate_generation returned")
-        if self._n_workers == 1:
-            return self._call.values(generation, 0, generation.n_pairs)
-        from joblib import delayed
+        n_pairs = generation.n_pairs
+        if self._workers is None:
+            return self._call.values(generation, 0, n_pairs)
 
-        size = -(-generation.n_pairs // self._n_workers)  # one task per worker: tasks are expensive
-        tasks = (
-            delayed(self._call.values)(generation, start, min(start + size, generation.n_pairs))
-            for start in range(0, generation.n_pairs, size)
-        )
-        return np.concatenate(self._parallel(tasks), axis=1)
+        def place(first: int, last: int) -> str:
+            starts = range(0, generation.n_points, n_pairs)
+            rows = (f"{start + first} to {start + last - 1}" for start in starts)
+            return f"generation {generation.index}, candidates {' and '.join(rows)}"
+
+        return np.concatenate(self._workers("values", generation, n_pairs, place), axis=1)
 
     def rest(self, generation: Generation, told: Mapping[int, float]) -> Values:
         """The values of a generation some of which are known, by row: these are kept.
@@ -120,12 +133,15 @@ class Evaluator:
         if self._whole is not None:
             values = self(generation).ravel()
             new = [values[row] for row in missing]
-        elif self._n_workers == 1:
-            new = [self._call.value(generation, row) for row in missing]
+        elif self._workers is None:
+            new = self._call.some((generation, missing), 0, len(missing))
         else:
-            from joblib import delayed
 
-            new = self._parallel(delayed(self._call.value)(generation, row) for row in missing)
+            def place(first: int, last: int) -> str:
+                return f"generation {generation.index}, candidates {missing[first:last]}"
+
+            parts = self._workers("some", (generation, missing), len(missing), place)
+            new = [value for part in parts for value in part]
         known = {**told, **dict(zip(missing, new, strict=True))}
         ordered = [known[row] for row in range(generation.n_points)]
         return np.array(ordered).reshape(generation.halves, -1)
@@ -135,12 +151,10 @@ class Evaluator:
 
         The first seed is that of the generation.
         """
-        call, place = self._call, "at the center"
-        if call.seeds != "none":
-            call = replace(call, seeds="point")
-        if call.vectorized:
-            return [float(call.rows(x.copy()[None], key, place, i)[0]) for i in range(count)]
-        return [call.point(x.copy(), key, i, place) for i in range(count)]
+        if self._workers is None:
+            return self._call.center((x, key), 0, count)
+        parts = self._workers("center", (x, key), count, lambda first, last: "the final center")
+        return [value for part in parts for value in part]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +203,20 @@ class _Call:
             return float(self.rows(x[None], key, place)[0])
         return self.point(x, key, row % generation.n_pairs if self.seeds == "pair" else row, place)
 
+    def some(self, where: tuple[Generation, list[int]], first: int, last: int) -> list[float]:
+        """The values of some rows of a generation, ``rows[first:last]``."""
+        generation, rows = where
+        return [self.value(generation, row) for row in rows[first:last]]
+
+    def center(self, where: tuple[Array, Key], first: int, last: int) -> list[float]:
+        """Values at one point, with the seeds of ``first`` to ``last``."""
+        (x, key), place = where, "at the center"
+        call = self if self.seeds == "none" else replace(self, seeds="point")
+        if self.vectorized:
+            calls = range(first, last)
+            return [float(call.rows(x.copy()[None], key, place, i)[0]) for i in calls]
+        return [call.point(x.copy(), key, i, place) for i in range(first, last)]
+
     def point(self, x: Array, key: Key, seed_of: int, place: str) -> float:
         """The value at one point."""
         return as_value(self._guarded(x, key, seed_of, place), f"the objective's value {place}")
@@ -207,7 +235,7 @@ class _Call:
             if self.seeds == "none":
                 return self.objective(points)
             pair = 0 if self.seeds == "generation" else seed_of
-            return self.objective(points, seed=_seed(key, pair))
+            return self.objective(points, seed=user_seed(key, pair))
         except self.catch:
             return math.nan
         except Exception as error:
@@ -229,7 +257,7 @@ class SurrogateCall:
         """The surrogate gradient at the center of a generation."""
         try:
             if self._seeded:
-                return self._surrogate_fn(x.copy(), seed=_seed(key, 0))
+                return self._surrogate_fn(x.copy(), seed=user_seed(key, 0))
             return self._surrogate_fn(x.copy())
         except Exception as error:
             error.add_note(f"raised by surrogate_fn in generation {key[1]}")
@@ -261,12 +289,6 @@ class Callback:
 
 def _takes_seed(function: Any) -> bool:
     return "seed" in parameters(function)
-
-
-@lru_cache(maxsize=4)  # the same for all points of a generation, as a rule
-def _seed(key: Key, pair: int) -> int:
-    """A seed for the user's generators: below 2**31, which all of them take."""
-    return integer(key, pair, OBJECTIVE) & 0x7FFFFFFF
 
 
 def _working_memory() -> int:

@@ -119,7 +119,7 @@ class Told:
     array([ 1., -2.])
     """
 
-    __slots__ = ("generation", "n_valid", "odd", "utilities", "valid", "values")
+    __slots__ = ("_latents", "generation", "n_valid", "odd", "utilities", "valid", "values")
 
     def __init__(
         self,
@@ -133,6 +133,7 @@ class Told:
         self.values: Array = utilities if values is None else values
         self.n_valid, self.valid = n_valid, valid
         self.odd: Array = utilities[0] - utilities[1] if len(utilities) == 2 else utilities[0]
+        self._latents: tuple[tuple[noise.Range, Array], ...] = ()
 
     @property
     def even(self) -> Array:
@@ -179,8 +180,17 @@ class Told:
         return total
 
     def latents(self) -> Iterator[tuple[noise.Range, Array]]:
-        """The normals z behind the directions in chunks: range of pairs, (pairs, n) float32."""
+        """The normals z behind the directions in chunks: range of pairs, (pairs, n) float32.
+
+        They are made anew each time, unless one chunk is all of them.
+        """
+        if self._latents:
+            yield from self._latents
+            return
         generation = self.generation
         sampler: Any = generation.sampler
         for chunk in generation.chunks(0, generation.n_pairs, _LATENT_BYTES):
-            yield chunk, sampler.latents(generation.key, chunk)
+            made = chunk, sampler.latents(generation.key, chunk)
+            if chunk == (0, generation.n_pairs):
+                self._latents = (made,)
+            yield made

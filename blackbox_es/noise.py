@@ -33,6 +33,7 @@ LANES = 16  # counters per block: one 512-bit register of 32-bit words
 BLOCK = 4 * LANES  # normals per block: a counter gives four words, two words give two normals
 TILE = 16 * BLOCK  # coordinates per pass over the pairs, small enough for the first-level cache
 SIGN_BLOCK = 128  # signs per counter
+_NORMALS_AT_ONCE = 2**24  # by one call of a kernel, which no signal interrupts: some 30 ms
 # An argument of its kernel: a constant would tempt the compiler to unroll what it could vectorise.
 _MASKS = np.uint32(1) << np.arange(32, dtype=np.uint32)
 
@@ -200,11 +201,13 @@ def _sign_words(out, k0, k1, generation, first_pair):
 
 
 @jit()
-def _perturb(points, center, scale, scales, coefs, subspace, k0, k1, index, first_pair):
+def _perturb(
+    points, center, scale, scales, coefs, subspace, k0, k1, index, first_pair, start, stop
+):
     generation = _u32(index)
     z, directions = np.empty(TILE, np.float32), np.empty(TILE, center.dtype)
     s = center.dtype.type(scale)
-    for tile in range(0, center.size, TILE):
+    for tile in range(start, stop, TILE):
         c = center[tile : tile + TILE]
         d = directions[: c.size]
         for p in range(points.shape[1]):
@@ -220,10 +223,10 @@ def _perturb(points, center, scale, scales, coefs, subspace, k0, k1, index, firs
 
 
 @jit()
-def _combine(out, weights, scale, scales, coefs, subspace, k0, k1, index):
+def _combine(out, weights, scale, scales, coefs, subspace, k0, k1, index, start, stop):
     generation = _u32(index)
     z, sums = np.empty(TILE, np.float32), np.empty(TILE, np.float64)
-    for tile in range(0, out.size, TILE):
+    for tile in range(start, stop, TILE):
         total = sums[: min(TILE, out.size - tile)]
         total[:] = 0.0
         for p in range(weights.size):
@@ -239,9 +242,9 @@ def _combine(out, weights, scale, scales, coefs, subspace, k0, k1, index):
 
 
 @jit()
-def _squares(out, weights, k0, k1, generation):
+def _squares(out, weights, k0, k1, generation, start, stop):
     z = np.empty(TILE, np.float32)
-    for tile in range(0, out.size, TILE):
+    for tile in range(start, stop, TILE):
         total = out[tile : tile + TILE]
         total[:] = 0.0
         for p in range(weights.size):
@@ -279,6 +282,12 @@ def integer(key: Key, pair: int, stream: np.uint32) -> int:
     """One uniform integer in [0, 2**32), to seed another generator with."""
     seed, generation = key
     return words((0, pair, generation, int(stream)), seed)[0]
+
+
+@lru_cache(maxsize=4)  # the same for all points of a generation, as a rule
+def user_seed(key: Key, index: int) -> int:
+    """A seed for the user's generators: below 2**31, which all of them take."""
+    return integer(key, index, OBJECTIVE) & 0x7FFFFFFF
 
 
 def normals(key: Key, pairs: Range, coordinates: Range, *, stream: np.uint32 = FULL_SPACE) -> Array:
@@ -341,6 +350,14 @@ def sign_words(key: Key, pairs: Range, size: int) -> Array:
     return out.reshape(len(out), 4 * out.shape[1])[:, :size]
 
 
+def _spans(n: int, n_pairs: int) -> list[Range]:
+    """Ranges of coordinates, each for one call of a kernel: a signal waits for no more than one."""
+    if n * n_pairs <= _NORMALS_AT_ONCE:
+        return [(0, n)]
+    size = TILE * max(1, _NORMALS_AT_ONCE // (TILE * n_pairs))
+    return [(start, min(start + size, n)) for start in range(0, n, size)]
+
+
 def perturb(
     center: Array,
     scale: float,
@@ -370,7 +387,8 @@ def perturb(
     """
     points = np.empty((2, pairs[1] - pairs[0], center.size), center.dtype)
     k0, k1 = split(key[0])
-    _perturb(points, center, scale, scales, coefs, subspace, k0, k1, key[1], pairs[0])
+    for span in _spans(center.size, pairs[1] - pairs[0]):
+        _perturb(points, center, scale, scales, coefs, subspace, k0, k1, key[1], pairs[0], *span)
     return points
 
 
@@ -397,7 +415,8 @@ def combine(
     """
     out = np.empty(subspace.shape[1], subspace.dtype)
     k0, k1 = split(key[0])
-    _combine(out, weights, scale, scales, coefs, subspace, k0, k1, key[1])
+    for span in _spans(out.size, weights.size):
+        _combine(out, weights, scale, scales, coefs, subspace, k0, k1, key[1], *span)
     return out
 
 
@@ -421,5 +440,6 @@ def squares(weights: Array, n: int, key: Key) -> Array:
     array([1., 1., 1.])
     """
     out = np.empty(n)
-    _squares(out, weights, *split(key[0]), np.uint32(key[1]))
+    for span in _spans(n, weights.size):
+        _squares(out, weights, *split(key[0]), np.uint32(key[1]), *span)
     return out

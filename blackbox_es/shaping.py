@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from blackbox_es._value import freeze
 
 Array = npt.NDArray[np.float64]
 Shaping = Callable[[Array], Array]
@@ -56,9 +59,7 @@ def nes(values: Array) -> Array:
     best of m values (Wierstra, Schaul, Glasmachers, Sun, Peters, Schmidhuber 2014, "Natural
     evolution strategies"): the better half counts, the best most.
     """
-    m = values.size
-    utilities = np.maximum(0.0, np.log(m / 2 + 1) - np.log(np.arange(1, m + 1)))
-    return _by_rank(values, 1.0 / m - utilities / utilities.sum())
+    return _by_rank(values, _nes(values.size))
 
 
 def log_ranks(values: Array) -> Array:
@@ -67,15 +68,33 @@ def log_ranks(values: Array) -> Array:
     Minus this, where it is negative, is what CMA-ES recombines the better half with, and its
     positive part weighs the worse half (Hansen 2016, "The CMA evolution strategy: a tutorial").
     """
-    m = values.size
-    return _by_rank(values, np.log(np.arange(1, m + 1)) - math.log((m + 1) / 2))
+    return _by_rank(values, _log(values.size))
+
+
+@lru_cache(maxsize=16)
+def _nes(m: int) -> Array:
+    utilities = np.maximum(0.0, np.log(m / 2 + 1) - np.log(np.arange(1, m + 1)))
+    return freeze(1.0 / m - utilities / utilities.sum())
+
+
+@lru_cache(maxsize=16)
+def _log(m: int) -> Array:
+    return freeze(np.log(np.arange(1, m + 1)) - math.log((m + 1) / 2))
 
 
 def _by_rank(values: Array, utilities: Array) -> Array:
     """``utilities[k]`` for the k-th smallest value, their mean where values are equal."""
-    _, rank, count = np.unique(values.ravel(), return_inverse=True, return_counts=True)
-    sums = np.add.reduceat(utilities, np.cumsum(count) - count)
-    return np.asarray((sums / count)[rank].reshape(values.shape))
+    flat = values.ravel()
+    order = flat.argsort(kind="stable")
+    ordered = flat[order]
+    new = ordered[1:] != ordered[:-1]
+    if not new.all():
+        starts = np.flatnonzero(np.append(True, new))
+        counts = np.diff(starts, append=flat.size)
+        utilities = np.repeat(np.add.reduceat(utilities, starts) / counts, counts)
+    ranked = np.empty(flat.size)
+    ranked[order] = utilities
+    return ranked.reshape(values.shape)
 
 
 SHAPINGS: dict[str, Shaping] = {
@@ -135,8 +154,12 @@ class EvaluationError(RuntimeError):
     """More than half of a generation's pairs failed: nothing can be learnt from it."""
 
 
-def shaped(shaping: Shaping, values: Array, index: int) -> Shaped:
+def shaped(
+    shaping: Shaping, values: Array, index: int, known: npt.NDArray[np.bool_] | None = None
+) -> Shaped:
     """Utilities of values some of which may be missing: NaN, or infinite where ranks do not count.
+
+    Pairs that are not ``known`` have not been waited for: they are left out, and have not failed.
 
     Raises
     ------
@@ -145,6 +168,12 @@ def shaped(shaping: Shaping, values: Array, index: int) -> Shaped:
     ValueError
         If a user's shaping returns another shape than that of its argument.
     """
+    if known is not None:
+        part = shaped(shaping, values[:, known], index)
+        utilities, there = np.zeros(values.shape), known.copy()
+        utilities[:, known] = part.utilities
+        there[known] = True if part.valid is None else part.valid
+        return part._replace(utilities=utilities, valid=there)
     n_pairs = values.shape[1]
     total = float(np.add.reduce(values.ravel()))  # finite only if all values are
     if math.isfinite(total):
@@ -161,7 +190,7 @@ def shaped(shaping: Shaping, values: Array, index: int) -> Shaped:
         finite |= values == np.inf  # simply the worst
     valid: npt.NDArray[np.bool_] = np.asarray(finite.all(axis=0))
     n_valid = int(valid.sum())
-    if 2 * n_valid < n_pairs or n_valid == 0:
+    if 2 * n_valid < n_pairs:
         raise EvaluationError(
             f"{n_pairs - n_valid} of {n_pairs} pairs of generation {index} failed (NaN, inf or a "
             "caught exception): look at the objective near x_, or lower sigma"

@@ -17,16 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es import box, shaping
-from blackbox_es._config import Configurable, config
-from blackbox_es._validation import (
-    check_between,
-    check_choice,
-    check_count,
-    check_exceptions,
-    check_flag,
-    check_n_jobs,
-    check_positive,
-)
+from blackbox_es._config import config
+from blackbox_es._run import Run
+from blackbox_es._validation import check_count
 from blackbox_es._value import Vector, Word, value
 from blackbox_es.box import Box
 from blackbox_es.generation import Generation, Told
@@ -85,7 +78,7 @@ class Info(NamedTuple):
 
 
 @config
-class Configuration(Configurable, ABC):
+class Configuration(Run, ABC):
     """A strategy as its parameters and three functions of states, which write nothing.
 
     Parameters
@@ -94,50 +87,18 @@ class Configuration(Configurable, ABC):
         P, mirrored pairs per generation: 2 P evaluations, the population size.
     shaping : {"raw", "standardized", "centered_ranks", "nes"} or callable
         What is learnt from: the values themselves, in units of their standard deviation, or ranks.
-    bounds : sequence of (low, high), scipy.optimize.Bounds, Box or None
+    bounds : sequence of (low, high), scipy.optimize.Bounds, Box, Space or None
         No point outside is evaluated, and an optimum on a bound is found: see `Box`. None or
         infinity in a pair is no bound; coordinates with ``low == high`` are fixed. ``state_`` and
         ``gradient_`` are those of the search space, which `Box.fold` maps into the bounds.
-    max_iter : int
-        Generations.
-    max_evals : int or None
-        Evaluations, those of the final center included.
-    max_time : float or None
-        Seconds.
-    f_target : float or None
-        The search ends with the generation in which a value of at most this was seen.
-    n_reevaluations : int
-        Evaluations of the final center by `fit`; ``fun_`` is their mean. An objective with a
-        parameter ``seed`` is given a different one each time.
-    n_jobs : int or None
-        Of joblib; results do not depend on it.
-    vectorized : bool
-        The objective takes rows of points.
-    common_random_numbers : {"generation", "pair"} or None
-        Which points share the integer that an objective with a parameter ``seed`` is given.
-    catch : tuple of exception types
-        Raised by the objective, they count as a failed evaluation.
-    random_state : None, int, Generator or RandomState
-    verbose : int
-        1 shows a progress bar on a terminal.
     """
 
     n_pairs: int = 8
     shaping: str | Shaping = "raw"
     bounds: Any = None
-    max_iter: int = 1000
-    max_evals: int | None = None
-    max_time: float | None = None
-    f_target: float | None = None
-    n_reevaluations: int = 1
-    n_jobs: int | None = None
-    vectorized: bool = False
-    common_random_numbers: str | None = "generation"
-    catch: tuple[type[BaseException], ...] = ()
-    random_state: Any = None
-    verbose: int = 0
 
     takes_surrogate: ClassVar[bool] = False
+    may_grow: ClassVar[bool] = True  # whether a generation may have further pairs
     minds_plateaus: ClassVar[bool] = False  # says itself when to stop where all values are equal
     at_start: ClassVar[tuple[str, ...]] = ("random_state",)  # parameters of no effect later
 
@@ -196,25 +157,7 @@ class Configuration(Configurable, ABC):
         check_count("n_pairs", self.n_pairs, high=2**32 - 1, optional=by_dimension)
         shaping.resolve(self.shaping)
         box.resolve(self.bounds)
-        check_count("max_iter", self.max_iter, high=2**32 - 1)
-        check_count("max_evals", self.max_evals, optional=True)
-        if self.max_time is not None:
-            check_positive("max_time", self.max_time, also=" of seconds or None")
-        if self.f_target is not None:
-            check_between("f_target", self.f_target, -math.inf, math.inf)
-        check_count("n_reevaluations", self.n_reevaluations)
-        if self.max_evals is not None and self.n_reevaluations > self.max_evals:
-            raise ValueError(
-                f"n_reevaluations={self.n_reevaluations} does not fit into "
-                f"max_evals={self.max_evals}: lower it"
-            )
-        check_n_jobs(self.n_jobs)
-        check_flag("vectorized", self.vectorized)
-        check_choice(
-            "common_random_numbers", self.common_random_numbers, ("generation", "pair", None)
-        )
-        check_exceptions("catch", self.catch)
-        check_count("verbose", self.verbose, low=0)
+        self._check_run()
 
 
 def init(es: Configuration, x: Array) -> State:
@@ -252,9 +195,15 @@ def ask(
 
 
 def tell(
-    es: Configuration, state: State, generation: Generation, values: Array
+    es: Configuration,
+    state: State,
+    generation: Generation,
+    values: Array,
+    known: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[State, Info]:
     """The state after a generation, from its values of shape (halves, n_pairs), float64.
+
+    Of the pairs only those that are ``known`` count; None is all of them.
 
     To be called with overflow and invalid operations ignored: a step that overflows is not taken.
 
@@ -268,7 +217,7 @@ def tell(
     if es._takes_values(state):
         shaped = shaping.as_they_are(values)
     else:
-        shaped = shaping.shaped(shaping.resolve(es.shaping), values, generation.index)
+        shaped = shaping.shaped(shaping.resolve(es.shaping), values, generation.index, known)
     utilities, n_valid, valid, n_failed, mean = shaped
     if n_valid == 0:
         return replace(state, t=state.t + 1), Info(n_failed, "unbounded", True, mean)

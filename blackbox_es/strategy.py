@@ -12,8 +12,8 @@ from typing import Any, Self
 from blackbox_es import _codec, box
 from blackbox_es._config import config
 from blackbox_es._fit import Fit
-from blackbox_es._pending import Trial
 from blackbox_es._search import BUDGETS, STOP_REASONS, Search, over
+from blackbox_es._trial import Trial
 from blackbox_es._value import same
 
 __all__ = ["STOP_REASONS", "EvolutionStrategy", "Trial"]
@@ -55,7 +55,7 @@ class EvolutionStrategy(Fit):
         ``path.prev``. Functions of the user's, such as a shaping, are not saved: pass them again to
         `load`.
         """
-        _codec.save(self, path, self._started())
+        _codec.save(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **params: Any) -> Self:
@@ -97,6 +97,10 @@ class EvolutionStrategy(Fit):
             If there is no parameter of that name, or the search cannot go on with it; nothing is
             set then.
         """
+        with self._lock:
+            return self._set_params(params)
+
+    def _set_params(self, params: dict[str, Any]) -> Self:
         search: Search | None = vars(self).get("_search")
         before = self.get_params()
         super().set_params(**params)
@@ -110,7 +114,7 @@ class EvolutionStrategy(Fit):
             super().set_params(**{name: v for name, v in before.items() if "__" not in name})
             super().set_params(**before)
             raise
-        reason = over(self, search.state, search.record, search.begun)
+        reason = over(self, search.state, search.record, search.begun, len(search.late))
         self._search = search._replace(stop_reason=reason)
         return self
 

@@ -120,10 +120,17 @@ def state(es, *, final=True):
 
 def snapshot(es):
     """The bits of everything a strategy holds, private or not."""
-    held = {name: bits(value) for name, value in vars(es).items() if name != "_search"}
+    held = {
+        name: bits(value) for name, value in vars(es).items() if name not in ("_search", "_guard")
+    }
     search = vars(es).get("_search")
     if search is not None:
-        pending = search.pending and vars(search.pending) | {"_points": None}
+        pending = search.pending and vars(search.pending) | {
+            "_points": None,
+            "_n_given": 0,
+            "_back": [],
+            "n_out": 0,
+        }
         record = search.record._replace(rows=search.record.rows[: search.record.n_rows])
         held |= {"search": bits([search.seed, search.state, record, pending, search.stop_reason])}
     return held

@@ -170,6 +170,11 @@ def nes(values):
     return by_rank(values, [1 / m - u / sum(best_first) for u in best_first])
 
 
+def log_ranks(values):
+    m = values.size
+    return by_rank(values, [math.log(k) - math.log((m + 1) / 2) for k in range(1, m + 1)])
+
+
 # --- optimizers: each yields the centers after every gradient ------------------------------------
 
 

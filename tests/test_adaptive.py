@@ -1,15 +1,22 @@
 """AdaptiveES: it works before it is tuned, and nothing but ranks comes in."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from problems import X0, bits, bowl, make
 from scipy.optimize import rosen
+from scipy.special import gammaln
 from threadpoolctl import threadpool_limits
 
+from blackbox_es.generation import Generation, Told
 from blackbox_es.samplers import Elongated, directions
 from blackbox_es.strategies import AdaptiveES
+from blackbox_es.strategies.adaptive import evolution
+from blackbox_es.strategies.adaptive.kernels import adapted, rates_of, towards
 from blackbox_es.testing.statistics import assert_mean
 
+EPS = np.finfo(float).eps
 both = pytest.mark.parametrize("covariance", ["full", "diagonal"])
 ALONE = {"slopes": False, "restarts": 0, "random_state": 1}  # one evolution, nothing else
 
@@ -211,3 +218,183 @@ def test_a_floor_is_a_number_or_one_per_coordinate(least):
     """Anything else is refused."""
     with pytest.raises(ValueError, match="min_sigma"):
         AdaptiveES(min_sigma=least).start(np.zeros(3))
+
+
+# -- the rules of an evolution, on both sides of each ---------------------------------------------
+
+
+def begun(n=3, full=True, **known):
+    run = evolution.begin(np.zeros(n), 1.0, 3, full)
+    return replace(run, **known)
+
+
+def tolerance(x=1e-9, f=0.0, least=None):
+    return evolution.Tolerance(x, f, least)
+
+
+def test_scales_at_the_start():
+    """sigma is their geometric mean, the metric what is left of them."""
+    for full in (True, False):
+        run = evolution.begin(np.zeros(3, np.float32), np.array([1.0, 2.0, 4.0]), 5, full)
+        assert (run.sigma, run.start) == (pytest.approx(2.0), pytest.approx(2.0))
+        metric = np.diag(run.metric) if full else run.metric
+        np.testing.assert_allclose(metric, [0.5, 1.0, 2.0], rtol=1e-6)
+        assert (run.metric.dtype, run.n_pairs) == (np.float32, 5)
+        assert run.metric.shape == ((3, 3) if full else (3,))
+        assert not any(part.any() for part in (run.path, run.fast, run.moved))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 100])
+def test_the_mean_length_of_a_normal_vector(n):
+    """``sqrt(2) gamma((n + 1) / 2) / gamma(n / 2)``, to .02 / n^2."""
+    exact = np.sqrt(2.0) * np.exp(gammaln((n + 1) / 2) - gammaln(n / 2))
+    assert evolution._mean_length(n) == pytest.approx(exact, rel=0.02 / n**2)
+
+
+@pytest.mark.parametrize("n", [1, 5, 200])
+def test_whitened_steps_of_a_diagonal_metric_are_round(n):
+    """``W (D^2 (1 - s) + D.. r r^T s) W^T = I``, exactly: W of basis vectors."""
+    rng = np.random.default_rng(n)
+    run = begun(n, False, metric=rng.uniform(0.1, 5.0, n), moved=rng.standard_normal(n), sigma=2.0)
+    share = 1.0 / (6.0 * np.sqrt(n) + 10.0)
+    sampler = evolution.plan(run).sampler
+    np.testing.assert_allclose(sampler.sigmas, 2.0 * np.sqrt(1.0 - share) * run.metric)
+    np.testing.assert_allclose(sampler.rows, 2.0 * np.sqrt(share) * run.moved[None])
+    whiten = np.array([evolution._whitened(run, e) for e in np.eye(n)]).T
+    rows = sampler.rows / 2.0
+    covariance = np.diag(np.square(sampler.sigmas / 2.0)) + rows.T @ rows
+    np.testing.assert_allclose(whiten @ covariance @ whiten.T, np.eye(n), atol=1e-12)
+    still = replace(run, moved=np.zeros(n))
+    np.testing.assert_allclose(
+        evolution._whitened(still, run.metric), np.full(n, 1.0 / np.sqrt(1.0 - share))
+    )
+
+
+def test_lengths_are_those_of_the_rows():
+    np.testing.assert_allclose(evolution._lengths(np.array([[3.0, 4.0], [0.0, 2.0]])), [5.0, 2.0])
+    np.testing.assert_allclose(evolution._lengths(np.array([3.0, 0.5])), [3.0, 0.5])
+
+
+@pytest.mark.parametrize(("n", "n_pairs", "patience"), [(3, 3, 25), (10, 5, 40), (1, 100, 10)])
+def test_patience(n, n_pairs, patience):
+    """10 + 15 n / P generations of one best value."""
+    run = begun(n, n_pairs=n_pairs)
+    assert evolution._patience(run) == patience
+    assert evolution._reason(replace(run, n_level=patience - 1), tolerance()) is None
+    assert evolution._reason(replace(run, n_level=patience), tolerance()) == "tol"
+
+
+def test_what_values_have_come_to():
+    """The level holds within fatol and rounding; the lowest median is counted from."""
+    run, values = begun(level=2.0, n_level=4, median=5.0, n_median=6), np.array([2.0, 3, 5, 6, 9])
+    seen = evolution._watched(run, values, tolerance())
+    assert (seen.level, seen.n_level, seen.median, seen.n_median) == (2.0, 5, 5.0, 7)
+    values[0], values[2] = 2.0 + 16 * EPS, 4.5
+    seen = evolution._watched(run, values, tolerance())
+    assert (seen.level, seen.n_level, seen.median, seen.n_median) == (values[0], 0, 4.5, 0)
+    values[0] = 2.0 + 8 * EPS
+    assert evolution._watched(run, values, tolerance()).n_level == 5
+    values[0] = 1.75
+    assert evolution._watched(run, values, tolerance(f=0.25)).level == 2.0
+    assert evolution._watched(run, values, tolerance(f=0.2)).level == 1.75
+
+
+def test_why_an_evolution_ends():
+    """Small in all coordinates, endlessly large, or no better for long."""
+    run = begun(metric=np.diag([1.0, 2.0, 0.5]))
+    assert evolution._reason(run, tolerance()) is None
+    assert evolution._reason(replace(run, sigma=0.5), tolerance(1.0)) == "tol"
+    assert evolution._reason(replace(run, sigma=0.51), tolerance(1.0)) is None
+    least = np.array([0.0, 2.0, 0.0])
+    assert evolution._reason(run, tolerance(1.0, least=least)) == "tol"
+    assert evolution._reason(replace(run, sigma=1.01), tolerance(1.0, least=least)) is None
+    assert evolution._reason(replace(run, sigma=1e60), tolerance()) == "diverged"
+    assert evolution._reason(replace(run, sigma=0.9e60), tolerance()) is None
+    bad = replace(run, metric=np.diag([1.0, np.inf, 1.0]))
+    assert evolution._reason(bad, tolerance()) == "diverged"
+    last = int(np.ceil(100 + 50 * 3**1.5 / 3))
+    assert evolution._reason(replace(run, n_median=last), tolerance()) == "stalled"
+    assert evolution._reason(replace(run, n_median=last - 1), tolerance()) is None
+
+
+def told_of(run, u):
+    sampler, n_pairs, mirrored = evolution.plan(run)
+    return Told(Generation(run.x, sampler, 3, 1, n_pairs, mirrored), u, n_pairs)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_generation_step_by_step(full):
+    """Center, paths, scale and metric by their formulas, in plain NumPy."""
+    n, u = 4, np.log(np.array([[4.0, 1.0, 6.0], [2.0, 5.0, 3.0]]) / 3.5)
+    rng = np.random.default_rng(1)
+    metric = np.diag(rng.uniform(0.5, 2, n)) + (0.1 * rng.standard_normal((n, n)) if full else 0.0)
+    metric = metric if full else np.diag(metric).copy()
+    path, fast, moved = 0.3 * rng.standard_normal((3, n))
+    run = begun(n, full, sigma=0.5, metric=metric, path=path, fast=fast, moved=moved)
+    told = told_of(run, u)
+    after = evolution.learn(run, told, np.arange(6.0), tolerance())
+    rates = rates_of(told, full)
+    d = directions(told.generation.sampler, told.generation.key, (0, 3))
+    step = (d.T * rates.odd).sum(axis=1)
+    np.testing.assert_allclose(after.x, step, rtol=1e-6)
+    z = step / (0.5 * rates.size)
+    np.testing.assert_allclose(after.moved, towards(moved, z, 2.0 / (n + 7)), rtol=1e-6)
+    white = np.linalg.solve(metric, z) if full else evolution._whitened(run, z)
+    slow = towards(path, white, rates.slow)
+    np.testing.assert_allclose(after.path, slow, rtol=1e-5)
+    length = np.linalg.norm(slow) / evolution._mean_length(n)
+    assert after.sigma == pytest.approx(
+        0.5 * np.exp(rates.slow / rates.damping * (length - 1.0)), rel=1e-6
+    )
+    quick = towards(fast, white if length < 1.4 + 2.0 / (n + 1) else 0.0 * z, rates.fast)
+    np.testing.assert_allclose(after.fast, quick, rtol=1e-5)
+    normals = np.concatenate([z for _, z in told.latents()]) if full else None
+    if full:
+        w = rates.good - rates.bad * n / np.square(normals.astype(float)).sum(axis=1)
+        second = (normals.T * w) @ normals
+        np.testing.assert_allclose(after.metric, adapted(metric, second, rates, quick), rtol=1e-6)
+    else:
+        even = rates.good - rates.bad
+        excess = rates.many / 2 * (told.squares(even) - even.sum())
+        excess += rates.one / 2 * (np.square(quick) - 1.0)
+        np.testing.assert_allclose(after.metric, metric * np.exp(excess), rtol=1e-6)
+    assert (after.n_pairs, after.start, after.reason) == (3, 1.0, None)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_path_that_is_far_too_long(full):
+    """sigma grows by e at the most, and C does not follow it yet."""
+    n, u = 4, np.log(np.array([[4.0, 1.0, 6.0], [2.0, 5.0, 3.0]]) / 3.5)
+    run = begun(n, full, path=np.full(n, 100.0), fast=np.ones(n))
+    after = evolution.learn(run, told := told_of(run, u), np.arange(6.0), tolerance())
+    rates = rates_of(told, full)
+    assert after.sigma == pytest.approx(np.e, rel=1e-12)
+    np.testing.assert_allclose(after.fast, (1.0 - rates.fast) * np.ones(n), rtol=1e-12)
+    large = replace(run, sigma=0.9e60)
+    assert evolution.learn(large, told_of(large, u), np.arange(6.0), tolerance()).sigma == 1e60
+
+
+def test_a_change_of_a_diagonal_is_bounded():
+    """No logarithm of a scale changes by more than a half in a generation."""
+    n, u = 2, np.log(np.array([[4.0, 1.0, 6.0], [2.0, 5.0, 3.0]]) / 3.5)
+    run = begun(n, False, fast=np.array([1e6, 0.0]))
+    after = evolution.learn(run, told_of(run, u), np.arange(6.0), tolerance())
+    assert after.metric[0] == pytest.approx(np.exp(0.5), rel=1e-12)
+
+
+def test_values_that_tell_no_direction_move_nothing():
+    """They end the run in time: it has converged if it has ever moved, else it is flat."""
+    u = np.zeros((2, 3))
+    run = begun(n_level=24, level=0.0)
+    told = told_of(run, u)
+    assert evolution.learn(run, told, np.zeros(6), tolerance()).reason == "flat"
+    early = evolution.learn(replace(run, n_level=23), told, np.zeros(6), tolerance())
+    assert (early.reason, early.n_level, early.sigma) == (None, 24, 1.0)
+    moved = replace(run, path=np.ones(3))
+    assert evolution.learn(moved, told, np.zeros(6), tolerance()).reason == "tol"
+    small = begun(x=np.ones(3), sigma=1e-30)
+    assert evolution.learn(small, told_of(small, u), np.zeros(6), tolerance()).reason == (
+        "sigma_underflow"
+    )
+    small = replace(small, path=np.ones(3))
+    assert evolution.learn(small, told_of(small, u), np.zeros(6), tolerance()).reason == "tol"

@@ -202,7 +202,8 @@ def test_the_guide_says_when_to_use_each_strategy(name):
 
 def test_the_rooms_are_those_of_the_tests():
     """The contributing page shows the rooms that test_architecture enforces, row by row."""
-    table = re.findall(r"^\| *\d+ *\| *(.*?) *\|", PAGES["docs/contributing.md"], flags=re.M)
+    rooms = PAGES["docs/contributing.md"].partition("## Rooms")[2].partition("\n## ")[0]
+    table = re.findall(r"^\| *\d+ *\| *(.*?) *\|", rooms, flags=re.M)
     assert [set(re.findall(r"`(\w+)`", row)) for row in table] == ROWS
 
 
@@ -227,3 +228,18 @@ def test_blocks_can_be_pasted(page):
 def test_checks_are_documented(check):
     """The page on testing lists every check with its law."""
     assert f"| `{check.name}` | {check.law} |" in PAGES["docs/testing.md"]
+
+
+FAULTS = [*map(str, range(1, 26)), *(f"+{i}" for i in range(1, 6))]
+
+
+def test_every_fault_has_its_test():
+    """The table of faults has its 30 rows, and the tests that it names are there."""
+    table = PAGES["docs/contributing.md"].partition("## Faults")[2].partition("\n## ")[0]
+    rows = [line.split(" | ") for line in table.splitlines() if re.match(r"\| \+?\d", line)]
+    assert [row[0].strip("| ") for row in rows] == FAULTS
+    for row in rows:
+        tests = re.findall(r"`tests/(\w+\.py)::(\w+)`", row[-1])
+        assert tests, row
+        for file, name in tests:
+            assert f"\ndef {name}(" in (ROOT / "tests" / file).read_text("utf-8"), (file, name)

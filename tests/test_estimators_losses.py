@@ -8,6 +8,7 @@ from sklearn.metrics import log_loss, mean_squared_error
 
 from blackbox_es import ESMLPClassifier, ESMLPRegressor
 from blackbox_es.neural.data import Data
+from blackbox_es.neural.losses import pinball
 
 # -- sample weights ------------------------------------------------------------------------------
 
@@ -93,6 +94,19 @@ def test_scikit_learn_log_loss_is_ours(n_classes, weight):
     np.testing.assert_allclose(*map(vector, paths), rtol=1e-6, atol=1e-9)
 
 
+def test_a_loss_need_not_be_hashable():
+    """An object that compares by value, say."""
+
+    class Squares:
+        __hash__ = None
+
+        def __call__(self, y, p):
+            return mean_squared_error(y, p)
+
+    expected = fit(ESMLPRegressor, loss=mean_squared_error)
+    assert bits(fit(ESMLPRegressor, loss=Squares())) == bits(expected)
+
+
 def test_half_the_squared_error_is_the_default():
     """A regressor's loss is half the mean squared error."""
     half = fit(ESMLPRegressor, loss=lambda y, p: mean_squared_error(y, p) / 2)
@@ -145,6 +159,63 @@ def test_regressor_learns(guide, activation):
     """A regressor explains most of the variance."""
     options = {"activation": activation, "guide": guide}
     assert ESMLPRegressor(**LEARN | options).fit(X, Y).score(X, Y) > 0.75
+
+
+@pytest.mark.parametrize("perturb", ["weights", "activations"])
+@pytest.mark.parametrize("loss", ["absolute_error", "huber", "pinball", "poisson"])
+def test_regressor_learns_with_any_loss(loss, perturb):
+    """The losses of numbers have the classes of the flowers for a middle, more or less."""
+    model = ESMLPRegressor(**LEARN | {"loss": loss, "perturb": perturb}).fit(X, Y)
+    assert model.score(X, Y) > 0.75
+
+
+@pytest.mark.parametrize("guide", [None, "backprop"])
+def test_a_quantile_is_above_its_share_of_the_targets(guide):
+    """Of targets that do not depend on X, pinball finds the quantile."""
+    y = np.random.default_rng(0).exponential(size=len(X))
+    for quantile in (0.1, 0.9):
+        options = {"hidden_layer_sizes": (), "loss": "pinball", "guide": guide}
+        model = ESMLPRegressor(**LEARN | options, quantile=quantile).fit(0 * X, y)
+        assert np.mean(y <= model.predict(0 * X)) == pytest.approx(quantile, abs=0.04)
+
+
+def test_the_guide_is_the_slope_of_the_loss_itself():
+    """A search that never leaves the guide moves along the subgradient of its own quantile."""
+    options = {"guide": "backprop", "guide_alpha": 0.0, "sigma": 0.3, "alpha": 0.0}
+    options |= {"loss": "pinball", "quantile": 0.2, "max_iter": 1, "optimizer": "sgd"}
+    model = ESMLPRegressor(**QUICK | options).fit(X, Y)
+    network, theta = initial(model)
+    moved = vector(model) - theta
+    gradient = network.gradient(theta, Data(X, Y[:, None] * 1.0), pinball(0.2))[1]
+    cosine = moved @ gradient / np.linalg.norm(moved) / np.linalg.norm(gradient)
+    assert cosine == pytest.approx(-1, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"loss": "pinball", "quantile": 0.0},
+        {"loss": "pinball", "quantile": 1.0},
+        {"loss": "huber", "epsilon": 0.0},
+    ],
+    ids=str,
+)
+def test_parameters_of_losses_are_checked(options):
+    name = list(options)[1]
+    with pytest.raises(ValueError, match=f"{name}={options[name]}: expected a positive"):
+        ESMLPRegressor(**QUICK, **options).fit(X, Y)
+
+
+def test_poisson_needs_counts():
+    with pytest.raises(ValueError, match=r"y is as low as -1: loss=.poisson. needs"):
+        ESMLPRegressor(**QUICK, loss="poisson").fit(X, Y - 1)
+
+
+def test_poisson_predicts_a_rate():
+    """All predictions are positive, with their name as in scikit-learn."""
+    model = ESMLPRegressor(**QUICK, loss="poisson").fit(X, Y)
+    assert model.out_activation_ == "exp"
+    assert model.predict(10 * X).min() >= 0
 
 
 @pytest.mark.parametrize("loss", [None, "zero_one", "hinge"])

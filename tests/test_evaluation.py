@@ -10,8 +10,9 @@ import pytest
 from problems import X0, bits, bowl, fit, make, snapshot, state, step, vanilla
 
 from blackbox_es import evaluation
-from blackbox_es.evaluation import Evaluator, SurrogateCall, _seed
+from blackbox_es.evaluation import Evaluator, SurrogateCall
 from blackbox_es.generation import Generation
+from blackbox_es.noise import user_seed
 from blackbox_es.samplers import Isotropic
 from blackbox_es.strategies import STRATEGIES
 
@@ -304,7 +305,7 @@ def test_a_surrogate_is_seeded_as_the_generation(sharing):
 
 def test_seeds_are_below_two_to_the_31():
     """And use all of those bits: JAX and others take no more."""
-    seeds = [_seed((0, index), 0) for index in range(1000)]
+    seeds = [user_seed((0, index), 0) for index in range(1000)]
     assert len(set(seeds)) == 1000
     assert 2**30 < max(seeds) < 2**31
     assert min(seeds) >= 0
@@ -333,7 +334,7 @@ class Slotted:
 
 def test_signatures_are_looked_up_once(monkeypatch):
     """Once a search, not once a generation; functions of any kind are found out about."""
-    expected = _seed((1, 2), 0)
+    expected = user_seed((1, 2), 0)
     for function in (lambda x, seed: seed, Slotted(), Slotted().method, Unhashable()):
         for _ in range(3):
             assert SurrogateCall(function)(X0, (1, 2)) == expected

@@ -13,6 +13,7 @@ FOLDER = Path(__file__).parents[1] / "examples"
 
 SMALL = {
     "ask_tell.py": "--generations 4",
+    "asynchronous.py": "--generations 8",
     "long_run.py": "--generations 6",
     "mnist.py": "--budget 0.001",
     "own_objective.py": "--evaluations 48 --seeds 1",
@@ -63,6 +64,16 @@ def test_ask_tell(run):
     start, reached, best = map(float, re.findall(r"cost ([\d.]+)", out))
     assert best < start
     assert reached < start
+
+
+def test_asynchronous(run):
+    """The second driver goes on where the first one was killed, and the cost has fallen."""
+    out = run("asynchronous.py")
+    assert "exit code -9" in out
+    told = int(re.search(r"begins in generation [1-9]\d*, (\d+) values told", out)[1])
+    assert told > 0
+    start, end = map(float, re.search(r"cost ([\d.]+) at the start, ([\d.]+)", out).groups())
+    assert end < start
 
 
 def test_long_run(run, tmp_path):

@@ -101,7 +101,7 @@ def test_trial_ids(name):
     trials = list(es.ask_trials(guide(es)))
     for id in (old.id, trials[-1].id + 1, -1):
         unchanged(es, ValueError, f"trial id {id} is unknown or of a past", es.tell_trial, id, 1.0)
-    for id in (trials[0].id + 0.5, str(trials[0].id), None):
+    for id in (trials[0].id + 0.5, f"{trials[0].id}.0", None):
         unchanged(es, (TypeError, ValueError), "id", es.tell_trial, id, 1.0)
     es.tell_trial(np.int64(trials[0].id), 1.0)
     es.tell_trial(trials[1].id, np.nan)

@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from test_estimates import SAMPLERS, Design, N, estimate, generation_at, orthonormal_design
 
 from blackbox_es import generation as module
-from blackbox_es.generation import Told
+from blackbox_es._value import check
+from blackbox_es.generation import Generation, Told
 from blackbox_es.samplers import Affine, Diagonal, Elongated, Isotropic, directions
 
 EPS = np.finfo(float).eps
@@ -159,3 +161,33 @@ def test_one_sided_values_less_their_mean_give_a_share_of_the_expectation():
         for signs in itertools.product([-1.0, 1.0], repeat=3)
     ]  # fmt: skip
     np.testing.assert_allclose(np.mean(found), 1.5 * 2.0 * 2 / 3, rtol=1e-12)
+
+
+def test_values_are_utilities_where_nothing_else_is_said():
+    """And even and odd parts are those of the utilities."""
+    u, values = np.array([[1.0, 4.0], [0.5, 9.0]]), np.array([[7.0, np.nan], [8.0, 3.0]])
+    generation = Generation(np.zeros(2), Isotropic(2), 0, 0, 2)
+    assert Told(generation, u, 2).values is u
+    told = Told(generation, u, 2, values=values)
+    assert told.values is values
+    assert (told.odd.tolist(), told.even.tolist()) == ([0.5, -5.0], [1.5, 13.0])
+    one = Told(replace(generation, mirrored=False), u[:1], 2)
+    assert (one.odd.tolist(), one.even.tolist()) == ([1.0, 4.0], [1.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("field", "least", "most"),
+    [("seed", 0, 2**64 - 1), ("index", 0, 2**32 - 1), ("n_pairs", 1, 2**32 - 1)],
+)
+def test_what_a_file_may_declare(field, least, most):
+    """The counters of the noise take no more; a sampler has up to 2^40 coordinates."""
+    made = Generation(np.zeros(2), Isotropic(2), 0, 0, 2)
+    for taken in (least, most):
+        check(replace(made, **{field: taken}), 2, np.float64)
+    for refused in (least - 1, most + 1):
+        with pytest.raises(ValueError, match=f"{field} is {refused}"):
+            check(replace(made, **{field: refused}), 2, np.float64)
+    check(Isotropic(2**40), 2, np.float64)
+    for n in (0, 2**40 + 1):
+        with pytest.raises(ValueError, match=f"n is {n}"):
+            check(Isotropic(n), 2, np.float64)

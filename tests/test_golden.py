@@ -1,8 +1,8 @@
 """Searches and fits end where they ended when their results were recorded.
 
-`golden.json` was recorded before the engine was rewritten as pure functions of frozen values. A
-change that is not meant to change results must not change these. One that is: delete the rows
-concerned from the file and run ``python tests/test_golden.py``, which records what is missing.
+Most of `golden.json` was recorded before the engine was rewritten as pure functions of frozen
+values. A change that is not meant to change results must not change these. One that is: delete the
+rows concerned from the file and run ``python tests/test_golden.py``, which records what is missing.
 """
 
 import json
@@ -81,6 +81,63 @@ def searched(name):
     }
 
 
+# -- AdaptiveES ----------------------------------------------------------------------------------
+
+SCALES = np.array([1.0, 4.0, 9.0, 25.0, 81.0, 225.0])
+
+
+def stairs(x):
+    """Steps, which have no slope."""
+    return float(np.floor(8.0 * np.abs(x - 0.3)).sum())
+
+
+def tilted(x, seed):
+    """An ellipsoid, and noise as large as its values near the minimum."""
+    return float(SCALES[: x.size] @ (x * x)) + (seed % 1000) / 1000.0
+
+
+def wide(x):
+    """An ellipsoid in many dimensions, not separable."""
+    y = x + 0.5 * np.roll(x, 1)
+    return float(np.linspace(1.0, 30.0, x.size) @ (y * y))
+
+
+def slope_of_wide(x):
+    """Its gradient, tilted."""
+    y = 2.0 * np.linspace(1.0, 30.0, x.size) * (x + 0.5 * np.roll(x, 1))
+    return y + 0.5 * np.roll(y, -1) + 0.1 * np.linspace(-1.0, 1.0, x.size)
+
+
+ADAPTIVE = {  # objective, n, surrogate, parameters
+    "a descent": (rosenbrock, 5, None, {"max_iter": 40}),
+    "both": (rosenbrock, 4, None, {"max_evals": 400}),
+    "full": (rosenbrock, 6, None, {"max_iter": 30, "slopes": False}),
+    "diagonal": (rosenbrock, 12, None, {"max_iter": 30, "slopes": False, "covariance": "diagonal"}),
+    "many": (wide, 70, None, {"max_iter": 30, "n_pairs": 12}),
+    "bounds": (rosenbrock, 3, None, {"max_iter": 30, "bounds": [(-2, 0.5), (None, 1), (0, 3)]}),
+    "noise": (tilted, 5, None, {"max_evals": 500, "sigma": 0.2}),
+    "stairs": (stairs, 3, None, {"max_evals": 700}),
+    "restarts": (stairs, 2, None, {"max_evals": 900, "slopes": False, "restarts": "bipop"}),
+    "floor": (rosenbrock, 3, None, {"max_iter": 30, "min_sigma": [0.0, 0.1, 0.3], "sigma": 0.5}),
+    "a surrogate": (wide, 60, slope_of_wide, {"max_iter": 60}),
+    "a few": (wide, 8, slope_of_wide, {"max_iter": 15}),
+}
+
+
+def adapted(name):
+    """Where a search of AdaptiveES is after some generations, and what has ended."""
+    objective, n, surrogate, params = ADAPTIVE[name]
+    es = STRATEGIES["adaptive-es"](**{"random_state": 2**40 + 7, "n_pairs": 4, **params})
+    es.fit(objective, np.linspace(-1.0, 1.0, n) + 0.25, surrogate)
+    ended = [(run.n_evaluations, run.fun) for run in es.runs_]
+    return {
+        "x": es.x_,
+        "evolution": np.array([*es.state_.evolution.x, es.state_.evolution.sigma]),
+        "rest": np.array([es.fun_, es.fun_best_, es.n_evaluations_, es.n_surrogate_calls_]),
+        "ended": np.array(ended).ravel(),
+    }
+
+
 # -- networks ------------------------------------------------------------------------------------
 
 FITS = {
@@ -130,6 +187,15 @@ def test_searches_end_where_they_did(name, golden):
             np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
 
 
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_adaptive_searches_end_where_they_did(name, golden):
+    """To 1e-6 of the largest entry: rounding grows, since what is learnt steers the search."""
+    for key, found in adapted(name).items():
+        expected = golden[f"adaptive: {name}"][key]
+        atol = 1e-6 * np.abs(expected).max(initial=1e-30)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
+
+
 @pytest.mark.parametrize("name", FITS)
 def test_fits_end_where_they_did(name, golden):
     """To 1e-10: kernels may round ``a * b + c`` once or twice, as the processor can."""
@@ -140,7 +206,9 @@ def test_fits_end_where_they_did(name, golden):
 def record():
     """Add the rows that are missing in the file."""
     rows = json.loads(FILE.read_text("utf-8"))
-    tables = [("", SEARCHES, searched), ("network: ", FITS, trained)]
+    tables = [
+        ("", SEARCHES, searched), ("network: ", FITS, trained), ("adaptive: ", ADAPTIVE, adapted)
+    ]  # fmt: skip
     for prefix, table, results in tables:
         for name in table:
             if prefix + name not in rows:

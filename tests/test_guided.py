@@ -126,14 +126,16 @@ def test_repeated_guides_in_history(n_guides):
 # -- surrogates that are no good -----------------------------------------------------------------
 
 
+@pytest.mark.parametrize("beta", [1.0, "auto"])
 @pytest.mark.parametrize("surrogate", BAD.values(), ids=BAD)
-def test_without_a_guide_the_search_is_isotropic(surrogate):
+def test_without_a_guide_the_search_is_isotropic(surrogate, beta):
     """Surrogates that say nothing are counted, warned about once, and the points are vanilla.
 
     The first generation does not warn: there may be nothing to guide by yet.
     """
-    es = make(optimizer="sgd", beta=1.0)
-    vanilla = VanillaES(n_pairs=4, random_state=3, optimizer="sgd", beta=1.0).start(np.zeros(N))
+    es = make(optimizer="sgd", beta=beta)
+    vanilla = VanillaES(n_pairs=4, random_state=3, optimizer="sgd", beta=beta).start(np.zeros(N))
+    assert (es.surrogate_quality_, es.alpha_, es.n_surrogate_rejected_) == (0.0, 1.0, 0)
     caught = []
     for generation in range(4):
         with warnings.catch_warnings(record=True) as new:

@@ -5,11 +5,13 @@ import errno
 import importlib.util
 import os
 import shutil
+import subprocess
+import sys
 import warnings
 
 import pytest
 
-from blackbox_es import _jit
+from blackbox_es import _jit, noise
 
 pytestmark = pytest.mark.skipif(_jit.DISABLED, reason="nothing is compiled")
 
@@ -202,6 +204,18 @@ def test_where_nothing_can_be_written_kernels_are_compiled():
     with pytest.warns(RuntimeWarning, match="NUMBA_CACHE_DIR"):
         exec(compile(SOURCE, "<nowhere>", "exec"), space)
     assert called(space["kernel"]) == (42, [])
+
+
+def test_the_switch_leaves_numba_out():
+    """With BLACKBOX_ES_DISABLE_NUMBA=1 kernels are plain Python, with the same bits of noise."""
+    script = (
+        "import sys, numpy as np, blackbox_es; from blackbox_es import VanillaES, noise;"
+        "es = VanillaES(max_iter=2, random_state=0).fit(lambda x: x @ x, np.ones(3));"
+        "print('numba' in sys.modules, noise.normals((3, 1), (0, 2), (0, 70)).tobytes().hex())"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "BLACKBOX_ES_DISABLE_NUMBA": "1"}
+    out = subprocess.check_output([sys.executable, "-c", script], env=env, text=True)
+    assert out.split() == ["False", noise.normals((3, 1), (0, 2), (0, 70)).tobytes().hex()]
 
 
 def test_another_numba_has_a_cache_as_good_as_its_own(monkeypatch):

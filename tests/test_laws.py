@@ -111,9 +111,10 @@ def test_seeds(name):
     assert len({X.tobytes() for X in seen}) == len(seen)
     assert bits(points(0)) == bits(points(np.int64(0)))
     es = make(name, **({"n_windows": 1} if takes(name, n_windows=1) else {})).start(X0)
-    first = es.ask(guide(es)) - es.x_
+    surrogate = None if name == "orthogonal-es" else guide(es)  # which is searched as it is
+    first = es.ask(surrogate) - es.x_
     es.tell(es.ask(), np.ones(6))
-    assert not (first == es.ask(guide(es)) - es.x_).any()
+    assert not (first == es.ask(surrogate) - es.x_).any()
 
 
 @every

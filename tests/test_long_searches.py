@@ -1,8 +1,12 @@
 """Searches of any length: history and values told are arrays, however many."""
 
-import numpy as np
-from problems import X0, bits, make
+import tracemalloc
 
+import numpy as np
+import pytest
+from problems import X0, bits, bowl, make, snapshot
+
+from blackbox_es import _jit
 from blackbox_es._record import HISTORY
 from blackbox_es.generation import Generation
 from blackbox_es.strategies import VanillaES
@@ -60,3 +64,40 @@ def test_telling_a_trial_looks_at_no_other(monkeypatch):
     assert told.looked == 100
     assert len(told) == 120_100
     assert es._search.pending.told is told
+
+
+def test_a_population_that_fits_into_no_memory():
+    """Its points are made one at a time; all at once they are refused, and nothing has changed."""
+    es = make("vanilla-es", n_pairs=2**32 - 1).start(np.resize(X0, 2**18))
+    tracemalloc.start()
+    try:
+        trial = next(es.ask_trials())
+        es.tell_trial(trial.id, bowl(trial.x))
+        last = es._search.pending.generation.point(2**33 - 3)  # beyond what 32 bits count
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * last.nbytes
+    assert bits(last) == bits(es._search.pending.generation.pairs(2**32 - 2, 2**32 - 1)[1, 0])
+    assert not np.array_equal(last, trial.x)
+    before = snapshot(es)
+    with pytest.raises(MemoryError):
+        es.ask()
+    assert snapshot(es) == before
+
+
+@pytest.mark.skipif(_jit.DISABLED, reason="too slow in pure Python")
+def test_a_large_population_takes_no_more_memory_than_a_small_one():
+    """Points and normals are made in chunks: the peak is that of two pairs."""
+
+    def peak(n_pairs):
+        es = make("vanilla-es", n_pairs=n_pairs, max_iter=1)
+        tracemalloc.start()
+        try:
+            es.fit(lambda x: x[0], np.zeros(2**16))
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(1)
+    assert peak(256) < peak(2) + 2**20 + 2**16  # points made at once, and the values

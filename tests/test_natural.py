@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 from problems import bits
+from scipy.linalg import expm
 from threadpoolctl import threadpool_limits
 
 from blackbox_es import shaping
 from blackbox_es.samplers import directions
 from blackbox_es.strategies import SNES, XNES
+from blackbox_es.strategies.xnes import _exponential
 
 both = pytest.mark.parametrize("cls", [SNES, XNES])
 
@@ -92,3 +94,25 @@ def test_threads_change_no_bits():
 def test_an_ellipsoid_by_default(cls, seed):
     """Condition 100 in ten dimensions: 1e-8 is reached with default parameters."""
     assert cls(random_state=seed).fit(ellipsoid, np.ones(10)).fun_ < 1e-8
+
+
+@both
+@pytest.mark.parametrize(("n", "n_pairs"), [(1, 2), (2, 3), (3, 4), (4, 4), (10, 5), (100, 9)])
+def test_the_population_by_default(cls, n, n_pairs):
+    """Half of 4 + floor(3 ln n), rounded up."""
+    es = cls(random_state=0)
+    assert es.pairs(n) == n_pairs
+    assert len(es.start(np.zeros(n)).ask()) == 2 * n_pairs
+    assert cls(n_pairs=7).pairs(n) == 7
+
+
+@pytest.mark.parametrize("size", [1e-8, 0.1, 1.0, 7.0, 60.0])
+@pytest.mark.parametrize("k", [2, 5])
+def test_the_exponential_is_that_of_the_dense_matrix(size, k):
+    """``exp(L^T C L) = I + L^T S L``, however large: squared as often as it takes."""
+    rng = np.random.default_rng(k)
+    left, core = rng.standard_normal((k, 5)), rng.standard_normal((k, k))
+    core = size * (core + core.T) / np.square(left).sum()
+    found = np.eye(5) + left.T @ _exponential(core, left @ left.T) @ left
+    expected = expm(left.T @ core @ left)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * np.abs(expected).max())

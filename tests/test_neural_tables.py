@@ -8,11 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import SMOOTH, random_targets
 from scipy.special import log_softmax
-from sklearn.metrics import hinge_loss, mean_squared_error
+from sklearn.metrics import (
+    hinge_loss,
+    mean_absolute_error,
+    mean_pinball_loss,
+    mean_poisson_deviance,
+    mean_squared_error,
+)
 
 from blackbox_es import ESMLPClassifier, ESMLPRegressor
 from blackbox_es.neural.activations import ACTIVATIONS
-from blackbox_es.neural.losses import LOSSES, PREDICTIONS, losses_of
+from blackbox_es.neural.losses import LOSSES, PREDICTIONS, guide_of, huber, losses_of, pinball
 
 few = settings(deadline=None, max_examples=40, derandomize=True)
 seeds = st.integers(0, 2**32 - 1)
@@ -95,10 +101,10 @@ def test_predictions_have_a_row_for_every_class_or_output(name, n_outputs):
 @any_outputs
 def test_predictions_are_what_the_loss_asks_for(name, n_outputs):
     """Descent on the outputs of each example along the guide comes to predict its target."""
-    loss, guide = LOSSES[name], LOSSES[LOSSES[name].guide]
+    loss, guide = LOSSES[name], guide_of(name)
     first, y = outputs_and_targets(name, n_outputs)
     raw = first
-    for step in range(1, 2001):
+    for step in range(1, 8001):
         raw = raw - guide.gradient(raw, y) / np.sqrt(step)
     predictions = PREDICTIONS[loss.out_activation(n_outputs)](raw)
     if loss.targets == "labels":
@@ -111,7 +117,7 @@ def test_predictions_are_what_the_loss_asks_for(name, n_outputs):
 @every_loss
 def test_guides_are_of_the_same_outputs(name):
     """A loss is guided by one that has a gradient and reads targets and outputs alike."""
-    loss, guide = LOSSES[name], LOSSES[LOSSES[name].guide]
+    loss, guide = LOSSES[name], guide_of(name)
     assert guide.gradient is not None
     assert (guide.targets, guide.output) == (loss.targets, loss.output)
 
@@ -127,8 +133,8 @@ def test_estimators_take_the_losses_with_their_targets():
     """Every name of the table is one that an estimator takes, and its documentation names it."""
     for cls, targets in ((ESMLPClassifier, "labels"), (ESMLPRegressor, "numbers")):
         for name, loss in LOSSES.items():
-            model = cls((2,), loss=name, n_pairs=2, max_iter=1, random_state=0)
-            X, y = np.arange(8.0).reshape(4, 2), np.array([0, 1, 0, 1])
+            model = cls((2,), loss=name, sigma=1.0, n_pairs=16, max_iter=1, random_state=0)
+            X, y = np.random.default_rng(0).normal(size=(4, 2)), np.array([0, 1, 0, 1])
             if loss.targets == targets:
                 model.fit(X, y)
                 assert f'"{name}"' in cls.__doc__
@@ -262,6 +268,50 @@ def test_squared_error_is_half_the_mean_over_outputs():
     raw, y = rng.normal(size=(2, 8, 3))
     values = LOSSES["squared_error"].values(raw, y)
     np.testing.assert_allclose(values.mean(), mean_squared_error(y, raw) / 2, rtol=1e-14)
+
+
+def test_absolute_error_is_scikit_learns():
+    raw, y = np.random.default_rng(0).normal(size=(2, 8, 3))
+    values = LOSSES["absolute_error"].values(raw, y)
+    np.testing.assert_allclose(values.mean(), mean_absolute_error(y, raw), rtol=1e-14)
+
+
+@pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
+def test_pinball_is_scikit_learns(quantile):
+    raw, y = np.random.default_rng(0).normal(size=(2, 8, 3))
+    values = pinball(quantile).values(raw, y)
+    np.testing.assert_allclose(values.mean(), mean_pinball_loss(y, raw, alpha=quantile), rtol=1e-14)
+
+
+@pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
+def test_a_quantile_is_least_under_its_pinball(quantile):
+    """Of all constants none has a lower mean loss than the quantile of the targets."""
+    y = np.random.default_rng(0).exponential(size=(1001, 1))
+    constants = np.append(np.quantile(y, quantile), np.linspace(0, 5, 101))
+    means = [pinball(quantile).values(np.full_like(y, c), y).mean() for c in constants]
+    assert np.argmin(means) == 0
+
+
+def test_poisson_is_half_the_deviance_but_for_a_constant():
+    """The constant is what a perfect prediction costs."""
+    rng = np.random.default_rng(0)
+    raw, y = rng.normal(size=(8, 1)), rng.exponential(size=(8, 1))
+    loss = LOSSES["poisson"]
+    excess = loss.values(raw, y) - loss.values(np.log(y), y)
+    expected = mean_poisson_deviance(y[:, 0], np.exp(raw[:, 0])) / 2
+    np.testing.assert_allclose(excess.mean(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 1.35])
+def test_huber_is_a_parabola_and_its_tangents(epsilon):
+    """Example by example, in plain Python."""
+    raw = np.random.default_rng(0).normal(scale=2, size=(50, 1))
+    expected = [
+        r * r / 2 if r <= epsilon else epsilon * (r - epsilon) + epsilon**2 / 2
+        for r in np.abs(raw[:, 0]).tolist()
+    ]
+    found = huber(epsilon).values(raw, np.zeros((50, 1)))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_zero_one_takes_the_first_of_the_largest():

@@ -145,6 +145,33 @@ def test_squares_equal_the_weighted_sum_of_dense_squares(key, n_pairs, n):
     np.testing.assert_array_equal(found, reference.squares(weights, z))
 
 
+@pytest.mark.parametrize("kernel", ["perturb", "combine", "squares"])
+def test_a_signal_waits_for_no_more_than_a_few_coordinates(kernel, monkeypatch):
+    """Kernels cannot be interrupted: a call makes so many normals, or one tile; same bits."""
+    n, n_pairs = 9 * noise.TILE + 5, 3
+    center, none = np.zeros(n), np.empty((0, n))
+    made = {
+        "perturb": lambda: noise.perturb(center, 0.3, center[:0], np.empty((n_pairs, 0)), none,
+                                         (7, 1), (2, 2 + n_pairs)),
+        "combine": lambda: noise.combine(np.ones(n_pairs), 0.3, center[:0], np.empty(0), none,
+                                         (7, 1)),
+        "squares": lambda: noise.squares(np.ones(n_pairs), n, (7, 1)),
+    }[kernel]  # fmt: skip
+    whole, calls, compiled = made(), [], getattr(noise, f"_{kernel}")
+
+    def counted(*args):
+        calls.append(args[-2:])
+        return compiled(*args)
+
+    monkeypatch.setattr(noise, f"_{kernel}", counted)
+    for tiles, at_once in ((1, 1), (1, 4000), (2, 7000), (10, 2**24)):
+        monkeypatch.setattr(noise, "_NORMALS_AT_ONCE", at_once)
+        calls.clear()
+        np.testing.assert_array_equal(made(), whole)
+        size = tiles * noise.TILE
+        assert calls == [(start, min(start + size, n)) for start in range(0, n, size)]
+
+
 @few
 @given(key=keys, data=st.data())
 def test_any_part_asked_for_alone_equals_that_part_of_the_whole(key, data):

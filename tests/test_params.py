@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from problems import X0, bits, bowl, guide, make, snapshot, state, takes
 
-from blackbox_es import SGD, Adam, Isotropic, Linear
+from blackbox_es import SGD, Adam, ClipUp, Isotropic, Linear
+from blackbox_es.optimizers import OPTIMIZERS
 from blackbox_es.strategies import STRATEGIES
 
 CHANGES = [
@@ -127,3 +128,102 @@ def test_kinds_of_values_survive_a_file(tmp_path):
         assert getattr(loaded, name) == value
         assert type(getattr(loaded, name)) is type(value)
     assert bits(loaded.ask()) == bits(es.ask())
+
+
+# -- defaults and limits -------------------------------------------------------------------------
+
+COMMON = {
+    "n_pairs": 8, "shaping": "raw", "bounds": None, "max_iter": 1000, "max_evals": None,
+    "max_time": None, "f_target": None, "n_reevaluations": 1, "n_jobs": None, "vectorized": False,
+    "common_random_numbers": "generation", "catch": (), "random_state": None, "verbose": 0,
+    "max_retries": 2, "min_fraction": 1.0, "timeout": None,
+}  # fmt: skip
+GRADIENT = COMMON | {"sigma": 0.1, "optimizer": "adam", "learning_rate": 0.01}
+ANTITHETIC = GRADIENT | {"beta": "auto", "sampler": None}
+SCALED = ANTITHETIC | {"optimizer": "auto"}
+NATURAL = COMMON | {"sigma": 0.1, "n_pairs": None, "shaping": "nes", "learning_rate": None}
+DEFAULTS = {
+    "adaptive-es": COMMON | {
+        "sigma": None, "covariance": "auto", "n_pairs": None, "shaping": "log_ranks",
+        "slopes": True, "restarts": "auto", "max_iter": 10**6, "tol": 1e-9, "xatol": None,
+        "fatol": 0.0, "min_sigma": None,
+    },
+    "guided-es": SCALED | {"alpha": 0.5, "n_guides": 1, "unbiased": False},
+    "vanilla-es": SCALED,
+    "pgpe": GRADIENT | {"sigma_learning_rate": 0.1, "shaping": "centered_ranks"},
+    "snes": NATURAL,
+    "xnes": NATURAL,
+    "ars": GRADIENT | {"n_top": None, "optimizer": "sgd", "learning_rate": 0.02},
+    "orthogonal-es": GRADIENT | {"n_guides": 1, "n_past": 0, "unbiased": False},
+    "nres": ANTITHETIC | {"n_windows": 1},
+    "sgd": {"learning_rate": None, "momentum": 0.0},
+    "adam": {"learning_rate": None, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8},
+    "clipup": {"learning_rate": None, "momentum": 0.9, "max_speed": None},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_defaults_are_frozen(name):
+    """They change on purpose or not at all: searches that say nothing are to be the same."""
+    made = {**STRATEGIES, **OPTIMIZERS}[name]()
+    assert made.get_params() == DEFAULTS[name]
+
+
+def test_all_have_defaults():
+    assert {*STRATEGIES, *OPTIMIZERS} == set(DEFAULTS)
+
+
+LIMITS = [  # taken, and what lies beyond
+    ("n_pairs", 2**32 - 1, 2**32), ("max_iter", 1, 0), ("max_iter", 2**32 - 1, 2**32),
+    ("max_evals", 1, 0), ("max_evals", 2**70, -1), ("n_reevaluations", 1, 0), ("verbose", 0, -1),
+    ("max_retries", 0, -1), ("timeout", None, 0.0), ("min_fraction", 1.0, np.nextafter(1.0, 2.0)),
+    ("max_time", 5e-324, 0.0), ("f_target", -1.7e308, np.nan), ("f_target", np.inf, "0"),
+    ("sigma", 5e-324, 0.0), ("sigma", 1.7e308, np.inf), ("learning_rate", 5e-324, 0.0),
+    ("learning_rate", 1.7e308, np.inf), ("beta", 5e-324, 0.0), ("alpha", 0.0, -5e-324),
+    ("alpha", 1.0, np.nextafter(1.0, 2.0)), ("n_guides", 1, 0), ("vectorized", True, 1),
+    ("unbiased", True, 1), ("common_random_numbers", None, "none"), ("n_jobs", -1, 0),
+    ("sigma_learning_rate", 5e-324, 0.0), ("n_windows", 1, 0), ("n_top", 1, 0), ("n_top", 3, 4),
+    ("xatol", 5e-324, 0.0), ("xatol", None, "small"), ("tol", 5e-324, 0.0), ("fatol", 0, -5e-324),
+    ("fatol", 1.7e308, np.inf), ("fatol", 0.0, "0"), ("restarts", 0, -1), ("restarts", "ipop", ""),
+    ("min_sigma", 0.0, -5e-324), ("min_sigma", 1.7e308, np.inf), ("min_sigma", [0, 0, 0], [0, 0]),
+    ("slopes", False, 0), ("covariance", "full", ""), ("sampler", Isotropic(3), Isotropic(4)),
+    ("beta", "auto", "none"), ("alpha", "auto", "none"), ("sigma", [1, 2, 3], [1, 2]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "taken", "refused"),
+    [
+        (name, *limit)
+        for name, cls in STRATEGIES.items()
+        for limit in LIMITS
+        if limit[0] in cls().get_params() and (name == "adaptive-es" or limit[1] != [1, 2, 3])
+    ],
+)
+def test_limits_of_parameters(name, parameter, taken, refused):
+    """The last value that is taken, and the first that is not."""
+    make(name, **{parameter: taken}).check_parameters(3)
+    with pytest.raises((TypeError, ValueError), match=parameter):
+        make(name, **{parameter: refused}).check_parameters(3)
+
+
+@pytest.mark.parametrize(
+    ("made", "taken", "refused"),
+    [(cls, *limit) for cls, limit in [
+        *((cls, ("learning_rate", 5e-324, 0.0)) for cls in OPTIMIZERS.values()),
+        (SGD, ("momentum", 0.0, -5e-324)), (SGD, ("momentum", np.nextafter(1.0, 0.0), 1.0)),
+        (Adam, ("beta_1", 0.0, -5e-324)), (Adam, ("beta_1", np.nextafter(1.0, 0.0), 1.0)),
+        (Adam, ("beta_2", 0.0, -5e-324)), (Adam, ("beta_2", np.nextafter(1.0, 0.0), 1.0)),
+        (Adam, ("epsilon", 5e-324, 0.0)),
+        (ClipUp, ("max_speed", 5e-324, 0.0)), (ClipUp, ("momentum", 0.0, 1.0)),
+    ] for limit in [((limit[0], limit[1]), (limit[0], limit[2]))]],
+)  # fmt: skip
+def test_limits_of_optimizers(made, taken, refused):
+    """As those of strategies, and so through the strategy that has the optimizer."""
+    (name, good), (_, bad) = taken, refused
+    made(**{name: good}).check()
+    make("vanilla-es", optimizer=made(**{name: good})).check_parameters(3)
+    with pytest.raises(ValueError, match=name):
+        made(**{name: bad}).check()
+    with pytest.raises(ValueError, match=name):
+        make("vanilla-es", optimizer=made(**{name: bad})).check_parameters(3)

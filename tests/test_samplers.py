@@ -19,6 +19,8 @@ from threadpoolctl import threadpool_limits
 from blackbox_es import _jit, noise
 from blackbox_es.samplers import (
     Affine,
+    Axes,
+    Chosen,
     Diagonal,
     Elongated,
     Guided,
@@ -170,7 +172,10 @@ def test_low_rank_covariance_is_exact(monkeypatch, shapes):
     np.testing.assert_allclose(d.mean(axis=0), 0.0, rtol=0, atol=1e-15)
 
 
-@pytest.mark.parametrize("shapes", [((5, 3),), ((5, 4), (4, 3)), ((7, 5), (5, 3), (3, 1))])
+@pytest.mark.parametrize(
+    "shapes",
+    [((5, 3),), ((5, 4), (4, 3)), ((7, 5), (5, 3), (3, 1)), ((31, 32),), ((99, 30), (30, 9))],
+)
 def test_low_rank_words_are_the_factors(shapes):
     """32 to a word, in as many words as it takes."""
     sampler = LowRank(shapes)
@@ -281,6 +286,56 @@ def test_points_are_mirror_images(sampler, dtype):
     np.testing.assert_allclose(points[0] - center, plus, rtol=0, atol=2 * bound.max())
 
 
+CHOSEN = {
+    "axes": (Axes(np.array([0.5, 2.0, 1.0])), np.diag([0.5, 2.0, 1.0])),
+    "chosen": (
+        Chosen(np.array([[1.0, -2.0, 0.5], [0.0, 3.0, 0.25]])),
+        [[1, -2, 0.5], [0, 3, 0.25]],
+    ),
+}
+
+
+@pytest.mark.parametrize(("sampler", "d"), CHOSEN.values(), ids=CHOSEN)
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_directions_that_are_chosen(sampler, d, dtype):
+    """They are what they say, both ways, in parts too; sigma is the root of their mean square."""
+    sampler, center, d = as_dtype(sampler, dtype), np.array([3.0, -1.0, 0.125], dtype), np.array(d)
+    for start, stop in ((0, len(d)), (1, len(d)), (0, 1), (1, 1)):
+        points = sampler.perturb(center, KEY, (start, stop))
+        assert points.dtype == dtype
+        np.testing.assert_array_equal(points, [center + d[start:stop], center - d[start:stop]])
+    w = np.array([0.5, -4.0, 3.0])[: len(d)]
+    found = sampler.combine(w, KEY, dtype)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, w @ d)
+    assert sampler.n == 3
+    assert sampler.sigma == pytest.approx(np.sqrt(np.square(d).mean()), rel=1e-15)
+
+
+@every_sampler
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_shapes(sampler, dtype):
+    """(2, pairs, n) points and n sums, of the dtype that is asked for."""
+    sampler = as_dtype(sampler, dtype)
+    for start, stop in ((0, 1), (3, 10), (5, 5)):
+        points = sampler.perturb(np.ones(N, dtype), KEY, (start, stop))
+        assert (points.shape, points.dtype) == ((2, stop - start, N), np.dtype(dtype))
+    for other in ("f4", "f8"):
+        found = sampler.combine(np.ones(4), KEY, other)
+        assert (found.shape, found.dtype) == ((N,), np.dtype(other))
+
+
+def test_a_sum_over_signs_is_that_of_its_chunks():
+    """Of 512 pairs each, added up in their order: published results keep their bits."""
+    sampler, w = LowRank(SHAPES), np.random.default_rng(4).normal(size=1100)
+    total = np.zeros(N)
+    for start in (0, 512, 1024):
+        part = np.zeros(1100)
+        part[start : start + 512] = w[start : start + 512]
+        total += sampler.combine(part, KEY, float)
+    np.testing.assert_array_equal(sampler.combine(w, KEY, float), total)
+
+
 def test_points_about_a_dyadic_center_mirror_exactly():
     """With steps of +-1/4 and a center of eighths nothing is rounded."""
     sampler = LowRank(((3, 4),), sigma=0.25)  # n = 16
@@ -351,3 +406,7 @@ def test_latent_normals_are_those_of_their_key_pairs_and_rank(asked):
         expected = noise.normals(key, pairs, (0, k), stream=noise.SUBSPACE)
         np.testing.assert_array_equal(latent, expected)
         assert not latent.flags.writeable
+
+
+def test_the_scale_by_default_is_one():
+    assert Isotropic(3).sigma == LowRank(SHAPES).sigma == 1.0

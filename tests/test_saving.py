@@ -1,5 +1,8 @@
 """Saving a search and going on: the same bits as if nothing had happened."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from problems import bits, takes
@@ -71,6 +74,25 @@ def test_loaded_goes_on_bit_for_bit(name, options, dtype, n_told, tmp_path):
     loaded = STRATEGIES[name].load(tmp_path / "run.npz")
     assert repr(loaded) == repr(es)
     assert everything(go_on(loaded)) == everything(uninterrupted)
+
+
+@pytest.mark.parametrize("copied", [lambda es: pickle.loads(pickle.dumps(es)), copy.deepcopy],
+                         ids=["pickle", "deepcopy"])  # fmt: skip
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_copies_go_on_bit_for_bit(name, copied):
+    """A copy of a running search ends as it does, and neither moves the other."""
+    uninterrupted = go_on(make(name).start(np.linspace(-1, 1, 7)))
+    es = make(name).start(np.linspace(-1, 1, 7))
+    copies = []
+    while not es.stop_reason_:
+        for i, trial in enumerate(es.ask_trials(surrogate(es))):
+            if i == es.n_iter_ % 3 and len(copies) < 12:
+                copies.append(copied(es))
+                assert [t.id for t in copies[-1].ask_trials()] == [t.id for t in es.ask_trials()]
+            es.tell_trial(trial.id, objective(trial.x))
+    assert len(copies) == 12
+    for twin in (es, *copies):
+        assert everything(go_on(twin)) == everything(uninterrupted)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

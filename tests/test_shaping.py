@@ -27,7 +27,7 @@ reals = generations(st.floats(-1e6, 1e6))
 @given(values=with_ties | reals)
 def test_ranks_equal_the_reference(values):
     """Sorted and looked up one by one, ties averaged."""
-    for name in ("centered_ranks", "nes"):
+    for name in ("centered_ranks", "nes", "log_ranks"):
         found, expected = (getattr(module, name)(values) for module in (shaping, reference))
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
 
@@ -38,6 +38,13 @@ def test_known_utilities():
     best = np.log(3) / (np.log(3) + np.log(1.5))  # of four: ln(4/2 + 1) - ln 1, then - ln 2
     expected = [[0.25, 0.25 - best], [best - 0.75, 0.25]]
     np.testing.assert_allclose(shaping.nes(values), expected, rtol=1e-14)
+
+
+def test_known_log_ranks():
+    """``ln k`` less ``ln((m + 1) / 2)``: zero for the one in the middle, of five."""
+    values = np.array([[3.0, 1.0, 2.0, np.inf, 2.5]])
+    expected = np.log([[4 / 3, 1 / 3, 2 / 3, 5 / 3, 1.0]])
+    np.testing.assert_allclose(shaping.log_ranks(values), expected, rtol=1e-14, atol=1e-16)
 
 
 @every_ranking
@@ -167,3 +174,51 @@ def test_a_shaping_must_keep_the_shape():
         shaping.shaped(lambda v: v[0], values, 0)
     found = difference(lambda v: v.astype(int).tolist(), values)
     np.testing.assert_array_equal(found, [-3.0, -3.0, -3.0])
+
+
+@pytest.mark.parametrize("of", [shaping.as_they_are, lambda v: shaping.shaped(shaping.nes, v, 0)])
+def test_failures_and_the_mean_of_what_is_finite(of):
+    """NaN has failed, plus infinity is a value, minus infinity ends the search: nothing counts."""
+    values = np.array([[1.0, np.nan, np.inf, 2.0], [4.0, 3.0, -1.0, 0.5]])
+    found = of(values)
+    assert found.n_failed == 1
+    assert found.mean == np.mean([1.0, 2.0, 4.0, 3.0, -1.0, 0.5])
+    values[0, [0, 2]] = -np.inf, 9.0
+    found = of(values)
+    assert (found.n_valid, found.n_failed) == (0, 1)
+    assert found.mean == np.mean([9.0, 2.0, 4.0, 3.0, -1.0, 0.5])
+    assert np.isnan(of(np.full((2, 3), np.inf)).mean)
+    assert np.isnan(of(np.full((2, 3), -np.inf)).mean)
+
+
+def test_as_they_are():
+    """Values are utilities, those that are missing too; no pair is left out."""
+    values = np.array([[1.0, np.nan, np.inf], [4.0, 3.0, -1.0]])
+    found = shaping.as_they_are(values)
+    assert found.utilities is values
+    assert (found.n_valid, found.valid) == (3, None)
+    assert shaping.as_they_are(values[:, 1:]).n_valid == 2
+
+
+@every_shaping
+def test_a_sum_that_overflows_is_no_failure(shape):
+    """All values count, and so does their mean, as far as there is one."""
+    values = np.array([[1e308, 1.2e308, 1.0], [1e308, 3.0, 2.0]])
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = shaping.shaped(shape, values, 0)
+    assert (found.n_valid, found.n_failed, found.valid) == (3, 0, None)
+    assert found.utilities.shape == values.shape
+    assert found.mean == np.inf
+
+
+@pytest.mark.parametrize("n_pairs", [1, 2, 3, 4, 5])
+def test_exactly_half_of_the_pairs_may_fail(n_pairs):
+    for n_failed in range(n_pairs + 1):
+        values = np.arange(2.0 * n_pairs).reshape(2, n_pairs)
+        values[1, :n_failed] = np.nan
+        if 2 * n_failed <= n_pairs:
+            found = shaping.shaped(shaping.raw, values, 0)
+            assert (found.n_valid, found.n_failed) == (n_pairs - n_failed, n_failed)
+        else:
+            with pytest.raises(shaping.EvaluationError, match=f"{n_failed} of {n_pairs} pairs"):
+                shaping.shaped(shaping.raw, values, 0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from blackbox_es import AdaptiveES, Choice, Int, Log, Real, Space
-from blackbox_es._codec import _Arrays, decode, encode
+from blackbox_es._encoding import Arrays, decode, encode
 
 SPACE = Space(
     lr=Log(1e-5, 1),
@@ -154,7 +154,7 @@ def test_a_search_over_integers_finds_the_best():
 
 def test_spaces_are_values():
     """They compare, are pickled, and are saved and loaded by checkpoints."""
-    arrays = _Arrays()
+    arrays = Arrays()
     same = decode(encode(SPACE, arrays), arrays.named)
     assert same == SPACE == pickle.loads(pickle.dumps(SPACE))
     assert Space(a=Real(0, 1)) != Space(a=Real(0, 2))

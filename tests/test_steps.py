@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from problems import X0, bits, bowl, loop, make, slope, state
+from problems import X0, bits, bowl, loop, make, slope, state, vanilla
 
 from blackbox_es import EvaluationError, Isotropic, config, steps
+from blackbox_es._value import check
 from blackbox_es.samplers import directions
 from blackbox_es.steps import Plan, State
 from blackbox_es.strategies import STRATEGIES
@@ -79,6 +80,21 @@ def test_steps_change_nothing_and_depend_on_nothing_else(name, dtype):
         assert info.stop is None
         assert state.x.dtype == dtype
     assert bits(x) == given
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_states_hold_what_they_declare(name, dtype):
+    """From the start on: shapes, ranges, and arrays of the dtype of x."""
+    es = make(name)
+    state = steps.init(es, X0.astype(dtype))
+    for t in range(4):
+        check(state, 3, dtype)
+        assert (state.t, state.x.shape) == (t, (3,))
+        state, generation = steps.ask(es, state, 5, slope(state.x) if es.takes_surrogate else None)
+        check(state, 3, dtype)
+        check(generation, 3, dtype)
+        state, _ = steps.tell(es, state, generation, values_of(generation))
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -253,3 +269,18 @@ def test_a_reason_of_the_strategy_ends_the_search():
     assert after.t == 1
     es.fit(bowl, X0)
     assert (es.stop_reason_, es.n_iter_, es.result_.success) == ("tol", 1, True)
+
+
+def test_what_a_step_gives_is_read_only():
+    """A center or an estimate that is written to would change the search."""
+    es = vanilla().start(X0)
+    es.tell(es.ask(), np.arange(8.0))
+    for array in (es.x_, es.state_.x, es.gradient_):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1.0
+
+
+def test_a_plateau_is_left_after_twenty_generations():
+    """No more and no fewer: one that is seen once may be left by the next directions."""
+    es = vanilla(max_iter=100).fit(lambda x: 1.0, X0)
+    assert (es.stop_reason_, es.n_iter_) == ("flat", 20)

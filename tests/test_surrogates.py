@@ -174,3 +174,155 @@ def test_the_unit_of_a_surrogate_does_not_matter(factor):
 def test_a_surrogate_of_zeros_is_none():
     """Bit for bit."""
     assert bits(path(np.zeros_like)) == bits(path(lambda x: None))
+
+
+# -- what a surrogate is worth: the rules, on both sides of each ----------------------------------
+
+
+def below(x):
+    return np.nextafter(x, -np.inf)
+
+
+def followed(**known):
+    """A surrogate that is followed from a point of value 10."""
+    return guides.Guide(**{"alone": True, "left": np.inf, "since": 10.0, "square": 1.0, **known})
+
+
+@pytest.mark.parametrize(
+    ("array", "slope"),
+    [
+        ([1.0, -2.0, 0.5], [1.0, -2.0, 0.5]),
+        ([[1, 2], [3, 4], [0, 1]], [3.0, 7.0, 1.0]),
+        ([0.0, 0.0, 0.0], None),
+        ([0.0, 1e-300, 0.0], [0.0, 1e-300, 0.0]),
+        ([[1.0, -1.0], [2.0, -2.0], [0.0, 0.0]], None),
+        ([1.0, np.nan, 0.0], None),
+        ([1.0, np.inf, 0.0], None),
+    ],
+)
+def test_a_slope_is_the_sum_of_columns(array, slope):
+    """None where it says nothing."""
+    found = guides.as_slope(np.array(array), 3)
+    assert found is None if slope is None else found.tolist() == slope
+
+
+def test_directions_of_a_gauge():
+    """Four normal ones and the surrogate, of length ``step sqrt(n)``; others for each index."""
+    s = np.arange(1.0, 101.0)
+    first, second = (guides.directions(s, index, 0.25) for index in (0, 1))
+    assert first.shape == (5, 100)
+    np.testing.assert_allclose(first[-1], 2.5 * s / np.linalg.norm(s), rtol=1e-14)
+    assert bits(first[-1]) == bits(second[-1])
+    assert len(np.unique(np.concatenate([first[:-1], second[:-1]]))) == 800
+    assert bits(guides.directions(s, 0, 0.5)) == bits(2.0 * first)
+
+
+@pytest.mark.parametrize("n", [50, 400])
+def test_a_gauge_follows_what_beats_differences(n):
+    """Alone if cos^2 is 40 / n or more; the factor is the slope along it over its length."""
+    s, mean = np.zeros(n), 2.0
+    s[3] = 4.0
+    least = np.sqrt(40.0 / n) * np.sqrt(n * mean)
+    for along, alone in ((1.0001 * least, True), (-1.0001 * least, True), (0.9999 * least, False)):
+        slopes = np.array([np.sqrt(2.0), -np.sqrt(2.0), 2.0, 0.0, along])
+        found = guides.gauged(guides.Guide(), slopes, s)
+        assert (found.gauged, found.alone, found.exact) == (True, alone, False)
+        assert found.left == (np.inf if alone else 0.0)
+        assert found.factor == pytest.approx(along / np.sqrt(n) / 4.0, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    "slopes", [[1, 1, 1, 1, 0], [0, 0, 0, 0, 1], [1, 1, 1, 1, np.nan], [1, 1, np.inf, 1, 1]]
+)
+def test_a_gauge_without_values_says_nothing(slopes):
+    found = guides.gauged(guides.Guide(), np.array(slopes, float), np.ones(50))
+    assert found == guides.Guide(gauged=True)
+
+
+def test_a_surrogate_that_is_left_off():
+    found = guides.left_off(followed(exact=True, budget=7.0, rate=2.0))
+    assert found == followed(alone=False, exact=False, left=0.0, since=np.inf, budget=7.0, rate=2.0)
+
+
+def test_surrogates_alone_are_followed_while_they_shrink():
+    """In n / 10 evaluations, ten at the least, to e^-2 of their squared length."""
+    square = np.exp(-2.0)
+    for n, used in ((50, 10), (109, 10), (110, 11), (300, 30)):
+        s = np.zeros(n)
+        s[-1] = np.sqrt(square) * 1.0001
+        early, late = followed(used=used - 1), followed(used=used)
+        assert guides.met(early, s, 3.0) == early
+        assert guides.met(late, s, 3.0) == guides.left_off(late)
+        assert guides.met(followed(used=used, exact=True), s, 3.0).exact
+        assert not guides.met(followed(used=used, alone=False, left=2.0), s, 3.0).alone
+        s[-1] = np.sqrt(square) * 0.9999
+        shrunk = guides.met(late, s, 3.0)
+        assert (shrunk.since, shrunk.used, shrunk.square) == (3.0, 0, float(s @ s))
+        assert shrunk.left == np.inf
+    first = guides.met(followed(since=np.inf, used=5), 2.0 * np.ones(3), 8.0)
+    assert (first.since, first.square, first.used) == (8.0, 12.0, 0)
+
+
+def test_a_budget_is_spent():
+    """One evaluation at a time; those of a ray that had begun before do not count."""
+    guide = followed(alone=False, left=2.0, used=3, rate=1.0, budget=4.0)
+    once = guides.spent(guide, 9.0, 100)
+    assert (once.used, once.left, once.since) == (4, 1.0, 10.0)
+    assert guides.spent(once, 9.0, 100).since == np.inf
+    alone = guides.spent(followed(used=3), 9.0, 100)
+    assert (alone.used, alone.left, alone.since) == (4, np.inf, 10.0)
+    rest = followed(since=np.inf, left=1.0)
+    assert guides.spent(rest, 1.0, 100) == rest
+
+
+@pytest.mark.parametrize(
+    ("rate", "f", "budget"),
+    [
+        (1.0, 10.0 - 4.0001, 4.0),  # a gain of more than 1 in each of 4 evaluations
+        (1.0, 10.0 - 15.99, 4.0),
+        (1.0, 10.0 - 16.01, 8.0),  # more than four times as much
+        (1.0, 10.0 - 3.99, 0.0),
+        (1.0, 10.0 - 4.0, 0.0),
+        (1.0, 10.0, 0.0),
+    ],
+)
+def test_what_gains_more_than_differences_is_followed_again(rate, f, budget):
+    """For twice as long if it is much more; what gains less has to wait longer each time."""
+    guide = followed(alone=False, left=1.0, used=3, rate=rate, budget=4.0, n_lost=2)
+    found = guides.spent(guide, f, 100)
+    assert (found.budget, found.since, found.used) == (budget, np.inf, 4)
+    assert (found.n_lost, found.pause) == ((0, 0) if budget else (3, 8))
+    if budget == 8.0:
+        assert guides.spent(guide, f, 5).budget == 5.0  # n at the most
+
+
+@pytest.mark.parametrize(
+    ("n", "share"), [(40, 0.9), (50, 0.9), (55, 0.9), (56, 50 / 56), (100, 0.5), (1000, 0.05)]
+)
+def test_a_share_of_the_slope_pays_in_many_dimensions(n, share):
+    """50 / n, .9 at the most: for n / 10 evaluations, three at the least, or as many as before."""
+    found = guides.compared(guides.Guide(), share, 6.0, n)
+    assert found == guides.Guide(
+        rate=6.0 / (n + 2), budget=max(3.0, n / 10.0), left=max(3.0, n / 10.0)
+    )
+    longer = guides.compared(guides.Guide(budget=200.0), share, 6.0, n)
+    assert (longer.budget, longer.left) == (200.0, 200.0)
+    assert guides.compared(guides.Guide(n_lost=1), share, 6.0, n).n_lost == 1
+    assert guides.compared(guides.Guide(), below(share), 6.0, n) == guides.Guide(rate=6.0 / (n + 2))
+    waits = guides.compared(guides.Guide(pause=2), share, 6.0, n)
+    assert waits == guides.Guide(rate=6.0 / (n + 2), pause=1)
+    last = guides.compared(waits, share, 6.0, n)
+    assert (last.pause, last.left) == (0, 0.0)
+    assert guides.compared(last, share, 6.0, n).left > 0.0
+
+
+def test_in_few_dimensions_only_an_exact_one_pays():
+    few = guides.compared(guides.Guide(), 0.98, 6.0, 39)
+    assert few == guides.Guide(rate=6.0 / 41)
+    assert guides.compared(guides.Guide(), 0.98, 6.0, 40).left == 4.0
+    for n in (2, 39, 400):
+        exact = guides.compared(guides.Guide(pause=3), 0.99, 6.0, n)
+        assert exact == guides.Guide(
+            alone=True, exact=True, left=np.inf, pause=3, rate=6.0 / (n + 2)
+        )
+        assert not guides.compared(guides.Guide(), below(0.99), 6.0, n).exact

@@ -287,6 +287,23 @@ class TrialsInOrderOfArrival(ByTrials):
         return list(self.told.values())
 
 
+class LosesTrials(ByTrials):
+    """Keeps all laws, and is told of evaluations that were lost."""
+
+    def tell_failed(self, id):
+        pass
+
+
+class TakesLostForTold(LosesTrials):
+    def tell_failed(self, id):
+        self.told[id] = 0.0
+
+
+class ForgetsWhatWasTold(LosesTrials):
+    def tell_failed(self, id):
+        self.told.clear()
+
+
 class ForgetsTrialsInAPickle(ByTrials):
     def __getstate__(self):
         return vars(self) | {"told": {}}
@@ -324,6 +341,8 @@ PLANTED = {
     CountsItsKind: "Optimizers of one seed ask the same points",
     AsksAnew: "Asked again, it asks the same points",
     TrialsInOrderOfArrival: "Trials told in any order are a generation told at once",
+    TakesLostForTold: "A trial whose evaluation was lost is given out again, no more",
+    ForgetsWhatWasTold: "A trial whose evaluation was lost is given out again, no more",
     ForgetsTrialsInAPickle: "Pickled and loaded, it continues as it would have",
     RefusesCopies: "Points may be told as copies, and values in an array",
 }
@@ -333,7 +352,7 @@ def machine_of(toy):
     return optimizer_machine(toy, asks_again=toy.asks_again, copies_continue=toy.copies_continue)
 
 
-@pytest.mark.parametrize("toy", [Toy, ByTrials])
+@pytest.mark.parametrize("toy", [Toy, ByTrials, LosesTrials])
 def test_toys_are_sound(toy):
     """What the bugs are planted in keeps all laws."""
     run(machine_of(toy))

@@ -75,6 +75,17 @@ def test_what_is_not_declared_is_found(changes):
         check(held(**changes), 3, float)
 
 
+def test_replace():
+    """As `dataclasses.replace` has it: new fields where given, the others as they were."""
+    before = held(pair=(1, 2.0))
+    assert _value.replace(before, count=3, x=before.rows[0]) == replace(
+        before, count=3, x=before.rows[0]
+    )
+    assert _value.replace(before, count=3).matrix is before.matrix
+    with pytest.raises(TypeError, match="Held has no field speed"):
+        _value.replace(before, speed=1.0)
+
+
 def test_values_of_a_user_are_saved(tmp_path):
     """One decorator is enough; what is not known is asked for by its module."""
     es = make("vanilla-es", learning_rate=Warmup(0.3)).start(X0)

@@ -71,8 +71,7 @@ def screened(
     es = AdaptiveES(
         sigma=_SIGMA,
         n_pairs=_PAIRS,
-        min_sigma=space.min_sigma,
-        bounds=space.bounds,
+        bounds=space,
         slopes=False,
         restarts=0,
         random_state=seed,

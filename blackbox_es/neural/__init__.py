@@ -1,10 +1,11 @@
 """Networks: a population of them evaluated at once, and scikit-learn estimators trained by ES.
 
-From what a network is to what is fitted: `activations` and `losses` are tables with a row for each,
-`data` are examples, `network` is one network; `kernels` evaluate many, as `layout` and `tasks` lay
-them out; `objective` and `nodes` are what is minimised, by moving weights or activations, over the
-examples that `examples` draws; `descent` is how a generation moves the weights, and `penalty` what
-draws them to zero; `mlp`, `training` and `estimators` are what users fit.
+From what a network is to what is fitted: `activations`, `losses` and `metrics` (computed by
+`ranking`) are tables with a row for each, `data` are examples, `network` is one network; `kernels`
+evaluate many, as `layout` and `tasks` lay them out; `objective` and `nodes` are what is minimised,
+by moving weights or activations, over the examples that `examples` draws; `descent` is how a
+generation moves the weights, and `penalty` what draws them to zero; `mlp`, `training` and
+`estimators` are what users fit.
 """
 
 from blackbox_es.neural.estimators import ESMLPClassifier, ESMLPRegressor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -30,15 +31,17 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
     ----------
     hidden_layer_sizes : sequence of int
     activation : {"relu", "tanh", "logistic", "identity", "step", "sign"}
-    loss : {"log_loss", "zero_one", "hinge"}, callable or None
-        None is the log loss. A function is called as ``loss(y_true, y_prob)``, with
-        ``sample_weight=`` if weights are given to `fit`, of the labels and the probabilities, shape
-        (n_examples, n_classes); from several threads at once if ``n_jobs`` says so.
+    loss : {"log_loss", "zero_one", "hinge", "roc_auc", "average_precision"}, callable or None
+        None is the log loss. "roc_auc" and "average_precision" are one minus that metric of a
+        slice, for two classes; each slice holds its share of both. A function is called as
+        ``loss(y_true, y_prob)``, with ``sample_weight=`` if weights are given to `fit`, of the
+        labels and the probabilities, shape (n_examples, n_classes); from several threads at once if
+        ``n_jobs`` says so.
     perturb : {"weights", "activations"}
         "activations" moves the units of the network instead, with signs of each example and pair
         its own, and differentiates only the linear map of each layer (node perturbation, see
         `blackbox_es.neural.nodes`). The variance grows with the number of units instead of weights,
-        so it takes far fewer evaluations, but it needs a loss by name and has no guide.
+        so it takes far fewer evaluations, but it needs a loss of each example and has no guide.
     sigma : float, schedule or None
         Standard deviation of the perturbation of each weight, or of each unit; None is 0.03, or
         0.1.
@@ -165,6 +168,7 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
         return float(np.average(right, weights=data.weight))
 
 
+@dataclass(eq=False, repr=False)
 class ESMLPRegressor(RegressorMixin, ESMLP):  # type: ignore[misc]
     """A multilayer perceptron regressor trained by evolution strategies: no gradient is needed.
 
@@ -172,12 +176,19 @@ class ESMLPRegressor(RegressorMixin, ESMLP):  # type: ignore[misc]
 
     Parameters
     ----------
-    loss : {"squared_error"}, callable or None
-        None is half the mean squared error, as in scikit-learn. A function is called as
-        ``loss(y_true, y_pred)``, with ``sample_weight=`` if weights are given to `fit`, of arrays
-        of the shape of y.
+    loss : {"squared_error", "absolute_error", "huber", "pinball", "poisson"}, callable or None
+        None is half the mean squared error, as in scikit-learn. "pinball" is the loss of a
+        quantile, ``max(q (y - f), (q - 1) (y - f))``; "huber" is half the squared error up to
+        epsilon, ``epsilon (|y - f| - epsilon / 2)`` beyond; "poisson" is half the Poisson deviance,
+        but for a constant, of the mean ``f = exp(output)``, for y of at least 0. A function is
+        called as ``loss(y_true, y_pred)``, with ``sample_weight=`` if weights are given to `fit`,
+        of arrays of the shape of y.
+    quantile : float
+        Which quantile "pinball" predicts, between 0 and 1.
+    epsilon : float
+        From which error on "huber" is linear, in units of y.
     guide : {None, "backprop", "previous"}
-        "backprop" is the gradient of the squared error.
+        "backprop" is the (sub)gradient of the loss; of the squared error if it is a function.
 
     Examples
     --------
@@ -190,6 +201,10 @@ class ESMLPRegressor(RegressorMixin, ESMLP):  # type: ignore[misc]
     """
 
     _targets = "numbers"
+
+    _: KW_ONLY
+    quantile: float = 0.5
+    epsilon: float = 1.35
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on one pass over these examples, going on where the last call stopped.

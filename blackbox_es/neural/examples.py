@@ -40,11 +40,19 @@ class Examples:
         The weights v.
     first : int
         The generation with which the first epoch begins.
+    strata : ndarray of shape (n_samples,) or None
+        Classes that are spread evenly over an epoch, so that each slice holds its share of them.
     """
 
     def __init__(
-        self, n_samples: int, pool_size: int, sample_weight: Array | None, first: int
+        self,
+        n_samples: int,
+        pool_size: int,
+        sample_weight: Array | None,
+        first: int,
+        strata: Array | None = None,
     ) -> None:
+        self._strata = strata
         self.n_samples, self.pool_size, self._first = n_samples, pool_size, first
         self.pools_per_epoch = n_samples // pool_size
         self._share: Array | None = None  # v_i / sum v
@@ -76,14 +84,25 @@ class Examples:
 
     def _permuted(self, key: Key) -> Array | slice:
         """The next part of a permutation of all examples."""
-        if self.pool_size == self.n_samples:
+        if self.pool_size == self.n_samples and self._strata is None:
             return slice(None)
         seed, generation = key
         pool = (generation - self._first) % self.pools_per_epoch
         epoch = seed, generation - pool  # the generation with which this epoch began
         if self._epoch is None or self._epoch[0] != epoch:
-            self._epoch = epoch, _rng(epoch).permutation(self.n_samples)
+            self._epoch = epoch, self._shuffled(_rng(epoch))
         return self._epoch[1][pool * self.pool_size : (pool + 1) * self.pool_size]
+
+    def _shuffled(self, rng: np.random.Generator) -> Array:
+        """A permutation, in which each class comes at equal distances."""
+        rows = rng.permutation(self.n_samples)
+        if self._strata is None:
+            return rows
+        places, strata = np.empty(self.n_samples), self._strata[rows]
+        for stratum in np.unique(strata):
+            members = np.flatnonzero(strata == stratum)
+            places[members] = (np.arange(members.size) + rng.random()) / members.size
+        return np.asarray(rows[np.argsort(places)])
 
     def _by_score(self, scores: Array, key: Key) -> Pool:
         """A systematic sample: an example is drawn ``M q_i`` times, rounded up or down."""

@@ -42,7 +42,8 @@ WORD = 32  # signs, lowest bit first
 
 # Rows of the tables in `activations` and `losses` name these; `_activate` and `_losses` branch.
 RELU, TANH, LOGISTIC, IDENTITY, STEP, SIGN = range(6)
-NO_LOSS, LOG_LOSS, SQUARED_ERROR, ZERO_ONE, HINGE = range(5)
+NO_LOSS, LOG_LOSS, ZERO_ONE, HINGE = range(4)
+SQUARED_ERROR, ABSOLUTE_ERROR, HUBER, PINBALL, POISSON = range(4, 9)  # of numbers
 
 
 # -- what kernels are given ------------------------------------------------------------------------
@@ -78,6 +79,7 @@ class Task(NamedTuple):
     n_guides: int
     activation: int
     loss: int
+    loss_parameter: Any  # scalar of that dtype
     parameters: Array  # theta, the rows of the subspace and room for a perturbed layer, all padded
     sigma: Any  # scalar of that dtype
     words: Array  # (P, n_factors / WORD) uint32, two-dimensional
@@ -184,7 +186,8 @@ def _evaluate_group(task, first, last, row, count):
             if task.loss == NO_LOSS:
                 _store(task.outputs, half, pair, row, count, rows, z)
             else:
-                _losses(rows, at.values, z, at.targets, task.loss, fan_out[n_layers - 1])
+                n_outputs, parameter = fan_out[n_layers - 1], task.loss_parameter
+                _losses(rows, at.values, z, at.targets, task.loss, parameter, n_outputs)
                 task.losses[half, pair] += _total(rows, at.values, task.row_weights, count)
                 begin = task.starts[pair] + row
                 _compare(rows, at.values, at.first, half, task.squares[begin : begin + count])
@@ -385,12 +388,12 @@ def _activate(h, activation):
 
 
 @jit(contract=True)
-def _losses(rows, values, raw, targets, loss, n_out):
+def _losses(rows, values, raw, targets, loss, parameter, n_out):
     """The loss of each example, in row `values`."""
     v = rows[values * BLOCK : (values + 3) * BLOCK]
     y = rows[targets * BLOCK :]
-    if loss == SQUARED_ERROR:
-        _squared_error(v, rows[raw * BLOCK : (raw + n_out) * BLOCK], y, n_out)
+    if loss >= SQUARED_ERROR:
+        _of_numbers(v, rows[raw * BLOCK : (raw + n_out) * BLOCK], y, loss, parameter, n_out)
         return
     if n_out == 1:
         raw -= 1
@@ -430,14 +433,33 @@ def _log_loss(v, raw, label, n_out):
 
 
 @inline(contract=True)
-def _squared_error(v, raw, targets, n_out):
-    half_mean = raw.dtype.type(0.5 / n_out)
-    v[:BLOCK] = raw.dtype.type(0)
+def _of_numbers(v, raw, targets, loss, parameter, n_out):
+    """The loss of each output by itself, averaged over the outputs."""
+    zero, one, half = raw.dtype.type(0), raw.dtype.type(1), raw.dtype.type(0.5)
+    mean = raw.dtype.type(1.0 / n_out)
+    v[:BLOCK] = zero
     for j in range(n_out):
         z = raw[j * BLOCK : (j + 1) * BLOCK]
         y = targets[j * BLOCK : (j + 1) * BLOCK]
-        for e in range(BLOCK):
-            v[e] += half_mean * ((z[e] - y[e]) * (z[e] - y[e]))
+        if loss == SQUARED_ERROR:
+            for e in range(BLOCK):
+                v[e] += mean * half * ((z[e] - y[e]) * (z[e] - y[e]))
+        elif loss == ABSOLUTE_ERROR:
+            for e in range(BLOCK):
+                v[e] += mean * abs(z[e] - y[e])
+        elif loss == HUBER:
+            for e in range(BLOCK):
+                r = abs(z[e] - y[e])
+                line = parameter * (r - half * parameter)
+                v[e] += mean * (half * r * r if r <= parameter else line)
+        elif loss == PINBALL:
+            for e in range(BLOCK):
+                r = y[e] - z[e]
+                v[e] += mean * (parameter * r if r > zero else (parameter - one) * r)
+        else:
+            for e in range(BLOCK):
+                rate = _exp(-abs(z[e]))
+                v[e] += mean * ((rate if z[e] <= zero else one / rate) - y[e] * z[e])
 
 
 @inline(contract=True)
@@ -518,6 +540,7 @@ class NodeTask(NamedTuple):
     in_parameters: Array
     activation: int
     loss: int
+    loss_parameter: Any  # scalar of that dtype
     parameters: Array
     sigma: Any
     words: Array  # (P, 2 U blocks) uint32
@@ -551,7 +574,8 @@ def evaluate_nodes(task, first, last):
             noise = words[pair, block * n_words : (block + 1) * n_words]
             for half in range(2):
                 raw = _moved_outputs(task, noise, rows.dtype.type(1 - 2 * half) * task.sigma)
-                _losses(rows, at.values, raw, at.targets, task.loss, task.fan_out[n_layers - 1])
+                n_outputs, parameter = task.fan_out[n_layers - 1], task.loss_parameter
+                _losses(rows, at.values, raw, at.targets, task.loss, parameter, n_outputs)
                 v = rows[at.values * BLOCK : (at.values + 1) * BLOCK]
                 for e in range(count):
                     task.losses[half, begin + e, pair] = task.row_weights[e] * v[e]

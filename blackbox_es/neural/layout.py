@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from blackbox_es.neural.data import Data, writeable
 from blackbox_es.neural.kernels import CHUNK, GROUP, TILE, Places
-from blackbox_es.neural.losses import LOSSES
+from blackbox_es.neural.losses import LOSSES, Loss, as_loss
 from blackbox_es.neural.network import Network
 
 Array = npt.NDArray[Any]
@@ -38,7 +38,7 @@ def check_array(name: str, array: Array, shape: tuple[int, ...], dtype: npt.DTyp
 
 
 def targets_and_weights(
-    network: Network, loss: str, data: Data, dtype: npt.DTypeLike
+    network: Network, loss: str | Loss, data: Data, dtype: npt.DTypeLike
 ) -> tuple[Array, Array]:
     """Labels or numbers, shape (m, 1 or n_outputs), and weights in float64, empty for ones.
 
@@ -47,13 +47,13 @@ def targets_and_weights(
     ValueError
         If there is no such loss, or if shapes do not fit.
     """
-    if not isinstance(loss, str) or loss not in LOSSES:
+    if not isinstance(loss, Loss) and (not isinstance(loss, str) or loss not in LOSSES):
         raise ValueError(
             f"loss={loss!r} is unknown: take one of {', '.join(LOSSES)}, which have a value for "
             "each example by itself"
         )
     targets = writeable(np.asarray(data.y, dtype))
-    shape = LOSSES[loss].target_shape(network.layer_sizes[-1])
+    shape = as_loss(loss).target_shape(network.layer_sizes[-1])
     check_array("y", targets, (len(data), *shape), dtype)
     weights = np.empty(0)
     if data.weight is not None:

@@ -6,14 +6,17 @@ the kernels are compared with, and the gradients that guide a search.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, softmax
 
+from blackbox_es._validation import check_positive
 from blackbox_es.neural import kernels
 
 Array = npt.NDArray[Any]
@@ -36,8 +39,12 @@ class Loss:
         one output: that of class 1, beside a zero for class 0.
     output : str
         The row of `PREDICTIONS` that makes predictions of raw outputs.
-    guide : str
-        The loss whose gradient guides a search by backpropagation.
+    guide : str or None
+        The loss whose gradient guides a search by backpropagation; None is the loss itself.
+    parameter : float
+        What the kernel is given beside outputs and targets: a quantile, a threshold.
+    least : float
+        The smallest target there may be.
     """
 
     code: int
@@ -45,7 +52,9 @@ class Loss:
     gradient: Callable[[Array, Array], Array] | None
     targets: Literal["labels", "numbers"]
     output: str
-    guide: str
+    guide: str | None = None
+    parameter: float = 0.0
+    least: float = -math.inf
 
     def target_shape(self, n_outputs: int) -> tuple[int, ...]:
         """The shape of the target of one example."""
@@ -54,6 +63,17 @@ class Loss:
     def out_activation(self, n_outputs: int) -> str:
         """The row of `PREDICTIONS` for so many outputs, as scikit-learn calls it."""
         return "logistic" if self.output == "softmax" and n_outputs == 1 else self.output
+
+
+def as_loss(loss: str | Loss) -> Loss:
+    """The row of a name in `LOSSES`; a row is itself."""
+    return loss if isinstance(loss, Loss) else LOSSES[loss]
+
+
+def guide_of(loss: str | Loss) -> Loss:
+    """The loss whose gradient guides a search that minimises this one."""
+    row = as_loss(loss)
+    return row if row.guide is None else LOSSES[row.guide]
 
 
 def losses_of(targets: str) -> tuple[str, ...]:
@@ -78,6 +98,7 @@ PREDICTIONS: dict[str, Callable[[Array], Array]] = {
     "logistic": _of_two_classes,
     "softmax": _of_classes,
     "identity": lambda raw: raw,
+    "exp": np.exp,
 }
 
 
@@ -151,19 +172,93 @@ def _squared_error_gradient(raw: Array, y: Array) -> Array:
     return np.asarray((raw - y) / raw.dtype.type(raw.shape[1]))
 
 
+def _absolute_error(raw: Array, y: Array) -> Array:
+    """The absolute error, averaged over the outputs."""
+    return np.asarray(np.mean(np.abs(raw - y), axis=1))
+
+
+def _absolute_error_gradient(raw: Array, y: Array) -> Array:
+    return np.asarray(np.sign(raw - y) / raw.dtype.type(raw.shape[1]))
+
+
+def _huber(raw: Array, y: Array, epsilon: float) -> Array:
+    """Half the squared error up to epsilon, and beyond it the line that goes on from there."""
+    size = np.abs(raw - y)
+    return np.asarray(
+        np.mean(np.where(size <= epsilon, 0.5 * size**2, epsilon * (size - 0.5 * epsilon)), axis=1)
+    )
+
+
+def _huber_gradient(raw: Array, y: Array, epsilon: float) -> Array:
+    return np.asarray(np.clip(raw - y, -epsilon, epsilon) / raw.dtype.type(raw.shape[1]))
+
+
+def _pinball(raw: Array, y: Array, quantile: float) -> Array:
+    """``max(q (y - raw), (q - 1) (y - raw))``, averaged over the outputs."""
+    return np.asarray(np.mean(np.maximum(quantile * (y - raw), (quantile - 1) * (y - raw)), axis=1))
+
+
+def _pinball_gradient(raw: Array, y: Array, quantile: float) -> Array:
+    # 0 at the kink, where any slope between q - 1 and q would do
+    slope = (1 - quantile) * (raw > y) - quantile * (raw < y)
+    return np.asarray(slope / raw.shape[1], raw.dtype)
+
+
+def _poisson(raw: Array, y: Array) -> Array:
+    """``exp(raw) - y raw``: half the Poisson deviance of the mean exp(raw), but for a constant."""
+    return np.asarray(np.mean(np.exp(raw) - y * raw, axis=1))
+
+
+def _poisson_gradient(raw: Array, y: Array) -> Array:
+    return np.asarray((np.exp(raw) - y) / raw.dtype.type(raw.shape[1]))
+
+
+def huber(epsilon: float = 1.35) -> Loss:
+    """The row of Huber's loss (1964), which is linear beyond errors of epsilon."""
+    check_positive("epsilon", epsilon)
+    return Loss(
+        kernels.HUBER,
+        partial(_huber, epsilon=epsilon),
+        partial(_huber_gradient, epsilon=epsilon),
+        "numbers",
+        "identity",
+        parameter=epsilon,
+    )
+
+
+def pinball(quantile: float = 0.5) -> Loss:
+    """The row of the loss that is least at this quantile (Koenker and Bassett 1978)."""
+    check_positive("quantile", quantile, also=" below 1")
+    if quantile >= 1.0:
+        raise ValueError(f"quantile={quantile!r}: expected a positive number below 1")
+    return Loss(
+        kernels.PINBALL,
+        partial(_pinball, quantile=quantile),
+        partial(_pinball_gradient, quantile=quantile),
+        "numbers",
+        "identity",
+        parameter=quantile,
+    )
+
+
 LOSSES = {
-    "log_loss": Loss(
-        kernels.LOG_LOSS, _log_loss, _log_loss_gradient, "labels", "softmax", guide="log_loss"
-    ),
+    "log_loss": Loss(kernels.LOG_LOSS, _log_loss, _log_loss_gradient, "labels", "softmax"),
     "zero_one": Loss(kernels.ZERO_ONE, _zero_one, None, "labels", "softmax", guide="log_loss"),
     # Guided by the log loss, which has a slope also where the margin is large enough
     "hinge": Loss(kernels.HINGE, _hinge, _hinge_gradient, "labels", "softmax", guide="log_loss"),
     "squared_error": Loss(
-        kernels.SQUARED_ERROR,
-        _squared_error,
-        _squared_error_gradient,
-        "numbers",
-        "identity",
-        guide="squared_error",
+        kernels.SQUARED_ERROR, _squared_error, _squared_error_gradient, "numbers", "identity"
     ),
+    "absolute_error": Loss(
+        kernels.ABSOLUTE_ERROR, _absolute_error, _absolute_error_gradient, "numbers", "identity"
+    ),
+    "huber": huber(),
+    "pinball": pinball(),
+    "poisson": Loss(kernels.POISSON, _poisson, _poisson_gradient, "numbers", "exp", least=0.0),
+}
+
+# Losses that a parameter of the estimator tells apart: its name, and the row for a value of it.
+FAMILIES: dict[str, tuple[str, Callable[[float], Loss]]] = {
+    "huber": ("epsilon", huber),
+    "pinball": ("quantile", pinball),
 }

@@ -26,7 +26,8 @@ from blackbox_es._validation import (
 )
 from blackbox_es.neural.activations import ACTIVATIONS
 from blackbox_es.neural.data import Data
-from blackbox_es.neural.losses import LOSSES, PREDICTIONS, Loss, losses_of
+from blackbox_es.neural.losses import FAMILIES, LOSSES, PREDICTIONS, Loss, losses_of
+from blackbox_es.neural.metrics import METRICS
 from blackbox_es.neural.network import Network
 from blackbox_es.optimizers import Optimizer
 from blackbox_es.schedules import Schedule
@@ -107,11 +108,19 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
         return n_samples if self.batch_size is None else min(int(self.batch_size), n_samples)
 
     def _loss_name(self) -> str:
-        """The loss, or the one by default, which a function of the user's is like."""
-        return self.loss if isinstance(self.loss, str) else losses_of(self._targets)[0]
+        """The loss, or the one by default, which metrics and functions are like."""
+        named = isinstance(self.loss, str) and self.loss in LOSSES
+        return str(self.loss) if named else losses_of(self._targets)[0]
+
+    def _is_metric(self) -> bool:
+        return isinstance(self.loss, str) and self.loss in METRICS
 
     def _loss_row(self) -> Loss:
-        return LOSSES[self._loss_name()]
+        name = self._loss_name()
+        if name not in FAMILIES:
+            return LOSSES[name]
+        option, row = FAMILIES[name]
+        return row(getattr(self, option))
 
     def _check_parameters(self) -> None:
         """Raise for what the strategy does not check; it checks the rest before it starts."""
@@ -120,7 +129,9 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
             check_count("hidden_layer_sizes", size)
         check_choice("activation", self.activation, ACTIVATIONS)
         if not callable(self.loss):
-            check_choice("loss", self.loss, (None, *names))
+            metrics = METRICS if self._targets == "labels" else ()
+            check_choice("loss", self.loss, (None, *names, *metrics))
+        self._loss_row()  # checks what the loss depends on
         check_choice("perturb", self.perturb, tuple(USUAL))
         if self.sigma is not None and not callable(self.sigma):
             check_positive("sigma", self.sigma, also=", a schedule or None")
@@ -131,10 +142,10 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
                 f"guide={self.guide!r} guides a search among weights: set perturb='weights', or "
                 "guide=None"
             )
-        if self.perturb == "activations" and callable(self.loss):
+        if self.perturb == "activations" and (callable(self.loss) or self._is_metric()):
             raise ValueError(
-                "perturb='activations' needs the loss of each example by itself, which a function "
-                f"does not tell: take one of {', '.join(names)}, or perturb='weights'"
+                "perturb='activations' needs the loss of each example by itself, which functions "
+                f"and metrics do not tell: take one of {', '.join(names)}, or perturb='weights'"
             )
         check_choice("learning_rate", self.learning_rate, ("linear", "constant"))
         check_positive("learning_rate_init", self.learning_rate_init)
@@ -172,8 +183,33 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
                 raise ValueError("sample_weight is zero for all samples: nothing to learn from")
             data = Data(X, y, weight).take(weight > 0)
         data = replace(data, y=self._encode(data.y, classes, reset))
+        if data.y.min() < self._loss_row().least:
+            raise ValueError(
+                f"y is as low as {data.y.min():g}: loss={self.loss!r} needs numbers of at least "
+                f"{self._loss_row().least:g}"
+            )
+        if self._is_metric():
+            self._check_ranking(data)
         self.out_activation_ = self._loss_row().out_activation(self.n_outputs_)
         return data
+
+    def _check_ranking(self, data: Data) -> None:
+        """Raise unless each slice holds both of two classes."""
+        if self.n_outputs_ > 1:
+            raise ValueError(f"loss={self.loss!r} is of two classes: y has {self.n_outputs_}")
+        batch_size, counts = self._batch_size(len(data)), np.bincount(data.y, minlength=2)
+        least = math.ceil(2 * len(data) / max(1, counts.min()))
+        if counts.min() == 0 or batch_size < min(least, len(data)):
+            raise ValueError(
+                f"batch_size={batch_size} may leave a slice with one class, of which there is no "
+                f"{self.loss}: set batch_size={least} or more, or None for all samples"
+            )
+
+    def _minimised(self) -> Loss | Callable[..., Any]:
+        """The loss as objectives take it."""
+        if callable(self.loss):
+            return self._user_loss
+        return METRICS[str(self.loss)] if self._is_metric() else self._loss_row()
 
     def _split(self, data: Data) -> tuple[Data, Data]:
         """Training and validation parts."""

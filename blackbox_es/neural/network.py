@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from blackbox_es.neural.activations import ACTIVATIONS
 from blackbox_es.neural.data import Data
-from blackbox_es.neural.losses import LOSSES
+from blackbox_es.neural.losses import Loss, as_loss
 
 Array = npt.NDArray[Any]
 
@@ -145,7 +145,7 @@ class Network:
         """What each layer is given, ``h_0 = X`` to ``h_{L-1}``: shapes (n_samples, fan_in)."""
         return self._layers(*self.unpack(theta), X)[0]
 
-    def gradient(self, theta: Array, data: Data, loss: str) -> tuple[float, Array]:
+    def gradient(self, theta: Array, data: Data, loss: str | Loss) -> tuple[float, Array]:
         """The mean loss and its gradient by backpropagation.
 
         ``f = sum_i w_i l_i / sum_i w_i``. Activations that are steps have no derivative: a stand-in
@@ -155,8 +155,8 @@ class Network:
         ----------
         theta : ndarray of shape (n_parameters,)
         data : Data
-        loss : str
-            A name in `LOSSES` of a loss with a gradient.
+        loss : str or Loss
+            A loss with a gradient: a row of `LOSSES` or its name.
 
         Returns
         -------
@@ -168,14 +168,15 @@ class Network:
         ValueError
             If the loss has no gradient.
         """
-        slope = LOSSES[loss].gradient
+        row = as_loss(loss)
+        slope = row.gradient
         if slope is None:
             raise ValueError(f"loss={loss!r} has no gradient: its values are steps")
         coefs, intercepts = self.unpack(theta)
         inputs, linear = self._layers(coefs, intercepts, data.X)
         weight = np.ones(len(data)) if data.weight is None else data.weight
         weight = (weight / weight.sum()).astype(data.X.dtype, copy=False)
-        value = float(weight.astype(np.float64) @ LOSSES[loss].values(linear[-1], data.y))
+        value = float(weight.astype(np.float64) @ row.values(linear[-1], data.y))
         delta = slope(linear[-1], data.y) * weight[:, None]
         parts: list[Array] = []
         for layer in reversed(range(len(coefs))):

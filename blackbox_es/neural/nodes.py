@@ -16,6 +16,7 @@ import numpy.typing as npt
 from blackbox_es._threads import ALONE, Threads
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.kernels import BLOCK
+from blackbox_es.neural.losses import Loss
 from blackbox_es.neural.network import Network
 from blackbox_es.neural.objective import PooledLoss
 from blackbox_es.neural.tasks import activation_losses, activation_sums
@@ -104,8 +105,8 @@ class ActivationNoise:
         Parameters
         ----------
         key : (seed, generation)
-        loss : str
-            A name in `blackbox_es.neural.losses.LOSSES`.
+        loss : str or Loss
+            A name in `blackbox_es.neural.losses.LOSSES`, or a row of it.
         y, weight : ndarray, ndarray or None
             Of the M examples, as in `Data`.
 
@@ -186,7 +187,7 @@ class ActivationObjective(PooledLoss):
     def __init__(
         self,
         network: Network,
-        loss: str | Callable[..., Any],  # a function is refused by `ActivationNoise.losses`
+        loss: str | Loss | Callable[..., Any],  # a function is refused by `ActivationNoise.losses`
         data: Data,
         *,
         batch_size: int,

@@ -16,7 +16,8 @@ from blackbox_es._validation import as_value
 from blackbox_es.generation import Generation
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.examples import Examples
-from blackbox_es.neural.losses import LOSSES
+from blackbox_es.neural.losses import Loss, as_loss
+from blackbox_es.neural.metrics import Metric
 from blackbox_es.neural.network import Network
 from blackbox_es.neural.tasks import Population, population_losses, population_outputs
 from blackbox_es.noise import Key, Range
@@ -35,8 +36,8 @@ class PooledLoss(ABC):
     Parameters
     ----------
     network : Network
-    loss : str or callable
-        A name in `LOSSES`, or ``loss(y, outputs, weight or None) -> float``.
+    loss : str, Loss or callable
+        A row of `LOSSES` or its name, or ``loss(y, outputs, weight or None) -> float``.
     data : Data
         The examples, in float32 or float64. The loss is ``sum_i w_i l_i / sum_i w_i``, in
         expectation over pools.
@@ -50,7 +51,7 @@ class PooledLoss(ABC):
     def __init__(
         self,
         network: Network,
-        loss: str | Callable[..., Any],
+        loss: str | Loss | Callable[..., Any],
         data: Data,
         *,
         pool_size: int,
@@ -58,7 +59,8 @@ class PooledLoss(ABC):
         threads: Threads,
     ) -> None:
         self.network, self.loss, self.data = network, loss, data.for_kernels()
-        self.examples = Examples(len(data), pool_size, data.weight, first)
+        strata = data.y if isinstance(loss, Metric) else None
+        self.examples = Examples(len(data), pool_size, data.weight, first, strata)
         self.threads = threads
 
     @property
@@ -90,7 +92,7 @@ class NetworkObjective(PooledLoss):
     def __init__(
         self,
         network: Network,
-        loss: str | Callable[..., Any],
+        loss: str | Loss | Callable[..., Any],
         data: Data,
         *,
         batch_size: int,
@@ -115,7 +117,7 @@ class NetworkObjective(PooledLoss):
         data, raw = self.data, self.network.forward(theta, self.data.X)
         if callable(self.loss):
             return as_value(self.loss(data.y, raw, data.weight), "the loss")
-        return float(np.average(LOSSES[self.loss].values(raw, data.y), weights=data.weight))
+        return float(np.average(as_loss(self.loss).values(raw, data.y), weights=data.weight))
 
     def evaluate_generation(self, generation: Generation) -> Array:
         """Mean losses of all pairs, each over its slice: shape (2, n_pairs).
@@ -180,11 +182,14 @@ class NetworkObjective(PooledLoss):
         values = np.empty(outputs.shape[:2])
         for pair, start in enumerate(population.starts):
             part = data.take(slice(start, start + self.batch_size))
+            if isinstance(self.loss, Metric):
+                values[:, pair] = self.loss.values(part.y, outputs[:, pair], part.weight)
+                continue
             for half in (0, 1):
                 value = self.loss(part.y.copy(), outputs[half, pair], part.weight)
                 values[half, pair] = as_value(value, "the loss")
         return values, np.empty(0)
 
-    def gradient(self, theta: Array, key: Key, loss: str) -> Array:
+    def gradient(self, theta: Array, key: Key, loss: str | Loss) -> Array:
         """The gradient of a smooth loss by backpropagation, over the pool of a generation."""
         return self.network.gradient(theta, self.pool(key), loss)[1]

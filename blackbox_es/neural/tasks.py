@@ -24,7 +24,7 @@ from blackbox_es.neural.layout import (
     places_of,
     targets_and_weights,
 )
-from blackbox_es.neural.losses import LOSSES
+from blackbox_es.neural.losses import Loss, as_loss
 from blackbox_es.neural.network import Network
 
 Array = npt.NDArray[Any]
@@ -70,7 +70,7 @@ class Population(NamedTuple):
     batch: int
 
 
-def population_losses(population: Population, loss: str, data: Data) -> tuple[Array, Array]:
+def population_losses(population: Population, loss: str | Loss, data: Data) -> tuple[Array, Array]:
     """Losses of ``theta + d_p`` and ``theta - d_p``, summed over the examples of pair ``p``.
 
     ``sum_i w_i l(y_i, f(theta +- d_p, x_i))`` over the slice of the pair. A pair's losses are the
@@ -80,8 +80,8 @@ def population_losses(population: Population, loss: str, data: Data) -> tuple[Ar
     Parameters
     ----------
     population : Population
-    loss : str
-        A name in `LOSSES`.
+    loss : str or Loss
+        A row of `LOSSES` or its name.
     data : Data
         M examples; X of the dtype of theta. Indices of classes are not checked.
 
@@ -100,7 +100,9 @@ def population_losses(population: Population, loss: str, data: Data) -> tuple[Ar
     """
     targets, weights = targets_and_weights(population.network, loss, data, population.theta.dtype)
     task = _task(population, data.X, targets)
-    kernels.evaluate(task._replace(loss=LOSSES[loss].code, weights=weights))
+    row = as_loss(loss)
+    parameter = population.theta.dtype.type(row.parameter)
+    kernels.evaluate(task._replace(loss=row.code, loss_parameter=parameter, weights=weights))
     return task.losses, task.squares
 
 
@@ -152,6 +154,7 @@ def _task(population: Population, X: Array, targets: Array) -> Task:
         n_guides=k,
         activation=ACTIVATIONS[network.activation].code,
         loss=kernels.NO_LOSS,
+        loss_parameter=theta.dtype.type(0),
         parameters=padded(network, (theta, *subspace), theta.dtype),
         sigma=theta.dtype.type(sigma),
         words=writeable(words),
@@ -177,7 +180,7 @@ def _task(population: Population, X: Array, targets: Array) -> Task:
 
 def activation_losses(
     network: Network,
-    loss: str,
+    loss: str | Loss,
     theta: Array,
     sigma: float,
     words: Array,
@@ -193,8 +196,8 @@ def activation_losses(
     Parameters
     ----------
     network : Network
-    loss : str
-        A name in `LOSSES`.
+    loss : str or Loss
+        A row of `LOSSES` or its name.
     theta : ndarray of shape (n_parameters,), float32 or float64
     sigma : float
     words : ndarray of shape (P, 2 U ceil(M / BLOCK)), uint32
@@ -221,12 +224,14 @@ def activation_losses(
     check_array("words", words, (n_pairs, 2 * network.n_units * n_blocks), np.uint32)
     targets, weights = targets_and_weights(network, loss, data, theta.dtype)
     layout, at = layout_of(network), places_of(network, 0, targets.shape[1])
+    row = as_loss(loss)
     task = NodeTask(
         fan_in=layout.fan_in,
         fan_out=layout.fan_out,
         in_parameters=layout.in_parameters,
         activation=ACTIVATIONS[network.activation].code,
-        loss=LOSSES[loss].code,
+        loss=row.code,
+        loss_parameter=theta.dtype.type(row.parameter),
         parameters=padded(network, (theta,), theta.dtype),
         sigma=theta.dtype.type(sigma),
         words=writeable(words),

@@ -21,6 +21,7 @@ from blackbox_es.evaluation import Callback
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.descent import ActivationDescent, Descent, WeightDescent
 from blackbox_es.neural.fitted import FittedMLP
+from blackbox_es.neural.losses import guide_of
 from blackbox_es.neural.mlp import USUAL
 from blackbox_es.neural.network import Network
 from blackbox_es.neural.objective import NetworkObjective, PooledLoss
@@ -174,7 +175,7 @@ class ESMLP(FittedMLP):
             threads = stack.enter_context(Threads(effective_n_jobs(self.n_jobs)))
             objective = self._descent.objective(
                 self._network,
-                self._user_loss if callable(self.loss) else self._loss_name(),
+                self._minimised(),
                 data,
                 batch_size=self._batch_size(len(data)),
                 threads=threads,
@@ -207,7 +208,7 @@ class ESMLP(FittedMLP):
         descent = self._descent
         if self.guide == "backprop":
             assert isinstance(objective, NetworkObjective)
-            return objective.gradient(descent.x, descent.key, self._loss_row().guide)
+            return objective.gradient(descent.x, descent.key, guide_of(self._loss_row()))
         return descent.state.gradient if self.guide == "previous" else None
 
 

@@ -14,6 +14,7 @@ from blackbox_es.samplers.elongated import Elongated
 from blackbox_es.samplers.guided import Guided, orthonormal_rows, unit_guide
 from blackbox_es.samplers.low_rank import LowRank
 from blackbox_es.samplers.normal import Affine, Diagonal, Isotropic
+from blackbox_es.samplers.orthogonal import Orthogonal
 from blackbox_es.samplers.probes import Axes, Chosen
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Guided",
     "Isotropic",
     "LowRank",
+    "Orthogonal",
     "Sampler",
     "directions",
     "orthonormal_rows",

@@ -144,12 +144,18 @@ class Affine:
         """Points ``center + d_p`` and ``center - d_p``, shape (2, pairs, n)."""
         root = self.matrix.T.astype(center.dtype, copy=False)
         d = mix(self.latents(key, pairs).astype(center.dtype), root)
-        return np.stack([center + d, center - d])
+        points = np.empty((2, *d.shape), center.dtype)
+        np.add(center, d, out=points[0])
+        np.subtract(center, d, out=points[1])
+        return points
 
     def combine(self, weights: Array, key: Key, dtype: npt.DTypeLike) -> Array:
         """``A sum_p weights[p] z_p``, summed in float64 in the order of the pairs."""
-        total = mix(weights[None], self.latents(key, (0, weights.size)))
-        return np.asarray(mix(total, self.matrix.T)[0], dtype)
+        return self.apply(mix(weights[None], self.latents(key, (0, weights.size)))[0], dtype)
+
+    def apply(self, z: Array, dtype: npt.DTypeLike) -> Array:
+        """``A z``."""
+        return np.asarray(mix(z[None], self.matrix.T)[0], dtype)
 
     def latents(self, key: Key, pairs: noise.Range) -> Array:
         """The normals z of some pairs: shape (pairs, n), float32."""

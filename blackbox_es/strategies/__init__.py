@@ -4,6 +4,7 @@ from blackbox_es.strategies.adaptive import AdaptiveES
 from blackbox_es.strategies.ars import ARS
 from blackbox_es.strategies.guided import GuidedES
 from blackbox_es.strategies.nres import NRES
+from blackbox_es.strategies.orthogonal import OrthogonalES
 from blackbox_es.strategies.pgpe import PGPE
 from blackbox_es.strategies.snes import SNES
 from blackbox_es.strategies.vanilla import VanillaES
@@ -14,6 +15,7 @@ STRATEGIES: dict[str, type[EvolutionStrategy]] = {
     "adaptive-es": AdaptiveES,
     "guided-es": GuidedES,
     "vanilla-es": VanillaES,
+    "orthogonal-es": OrthogonalES,
     "pgpe": PGPE,
     "snes": SNES,
     "xnes": XNES,
@@ -30,5 +32,6 @@ __all__ = [
     "XNES",
     "AdaptiveES",
     "GuidedES",
+    "OrthogonalES",
     "VanillaES",
 ]

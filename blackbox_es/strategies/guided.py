@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Real
 from typing import Any, ClassVar
@@ -10,12 +9,13 @@ from typing import Any, ClassVar
 import numpy.typing as npt
 
 from blackbox_es._config import config
-from blackbox_es._validation import as_surrogate, check_count, check_flag
+from blackbox_es._validation import check_count, check_flag
 from blackbox_es._value import Count, Fraction, Vector, value
 from blackbox_es.generation import Told
 from blackbox_es.gradient_strategy import GradientState
-from blackbox_es.samplers import Guided, Sampler, orthonormal_rows, unit_guide
+from blackbox_es.samplers import Guided, Sampler, orthonormal_rows
 from blackbox_es.scaled_strategy import ScaledStrategy
+from blackbox_es.strategies.guides import known, seen
 from blackbox_es.theory import SurrogateQuality, n_axes, optimal_alpha, optimal_beta
 
 Array = npt.NDArray[Any]
@@ -127,22 +127,17 @@ class GuidedES(ScaledStrategy):
 
     def _search_at(self, state: GradientState, surrogate: Any) -> tuple[GuidedMemory, Sampler]:
         memory, x = state.memory, state.x
-        given = _guides(surrogate, x.size)
-        units = [unit_guide(guide, x.dtype) for guide in given] or [None]
-        given_at_once = len(units) > 1  # these are all of them: nothing is kept for the next one
-        guides = tuple(units) if given_at_once else (*memory.guides, *units)[-self.n_guides :]
-        rejected = memory.n_rejected + (len(_known(units)) < len(units))
-        known = _known(guides)
+        guides, kept, rejected = seen(memory.guides, surrogate, x, self.n_guides)
         base = self._base(state)
         sampler: Sampler = base
         rank, alpha = 0, 1.0
-        if known:
-            rows = orthonormal_rows(known, x.dtype)
+        if known(guides):
+            rows = orthonormal_rows(known(guides), x.dtype)
             rank = len(rows)
             alpha = self._alpha_for(memory.quality, x.size, rank)
             sampler = Guided(base, rows, alpha)
-        kept = () if given_at_once else guides
-        return GuidedMemory(kept, memory.quality, rejected, rank, alpha), sampler
+        n_rejected = memory.n_rejected + rejected
+        return GuidedMemory(kept, memory.quality, n_rejected, rank, alpha), sampler
 
     def _alpha_for(self, quality: SurrogateQuality, n: int, k: int) -> float:
         if not isinstance(self.alpha, str):
@@ -234,15 +229,3 @@ class GuidedES(ScaledStrategy):
         state = self.state_
         assert isinstance(state, GradientState)
         return state.memory  # type: ignore[no-any-return]
-
-
-def _known(guides: Sequence[Array | None]) -> list[Array]:
-    return [guide for guide in guides if guide is not None]
-
-
-def _guides(surrogate: Any, n: int) -> list[Array]:
-    """The guides of a surrogate, if there is one."""
-    if surrogate is None:
-        return []
-    array = as_surrogate(surrogate, n)
-    return [array] if array.ndim == 1 else list(array.T)

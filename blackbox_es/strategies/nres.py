@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy.typing as npt
 
@@ -74,6 +74,8 @@ class NRES(AntitheticStrategy):
     """
 
     n_windows: int = 1
+
+    may_grow: ClassVar[bool] = False  # a further pair would have no inner state
 
     def _search_at(self, state: GradientState, surrogate: Any) -> tuple[None, Held]:
         return None, Held(self._base(state), state.t - state.t % self.n_windows)

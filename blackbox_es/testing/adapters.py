@@ -96,6 +96,10 @@ class WithSurrogate:
         """The points of the current generation that have no value yet."""
         return self.es.ask_trials(self.surrogate_fn(self.es.x_))
 
-    def tell_trial(self, id: int, value: Any) -> None:
-        """Tell the value of one trial."""
-        self.es.tell_trial(id, value)
+    def tell_trial(self, id: int, value: Any) -> bool:
+        """Tell the value of one trial; whether it came in time."""
+        return self.es.tell_trial(id, value)
+
+    def tell_failed(self, id: int) -> bool:
+        """Tell that the evaluation of one trial was lost; whether it is to be done again."""
+        return self.es.tell_failed(id)

@@ -41,6 +41,7 @@ _GLOBAL = "The global random generators are neither read nor written"
 _AGAIN = "Asked again, it asks the same points"
 _TOLD = "Points may be told as copies, and values in an array"
 _TRIALS = "Trials told in any order are a generation told at once"
+_LOST = "A trial whose evaluation was lost is given out again, no more"
 _ORDINARY = (_PLAIN, _TOLD, _TRIALS)  # ways of telling: to blame if nothing else happened
 _REFUSED = "A wrong number of values is refused"
 _UNCHANGED = "A tell that was refused changes nothing"
@@ -60,6 +61,7 @@ _ADVICE = {
     _AGAIN: "keep the points that were asked until they are told",
     _TOLD: "know points by their values, and take any sequence of values",
     _TRIALS: "wait until all trials of a generation are told, then take them in their order",
+    _LOST: "keep a trial until its value is told",
     _REFUSED: "compare the number of values with that of points",
     _UNCHANGED: "check what is told before anything is changed",
     _LEFT_ALONE: "work on copies, and hand out new arrays",
@@ -103,7 +105,8 @@ class OptimizerMachine(stateful.RuleBasedStateMachine):
         ``tell(X, values)``. It is called without ``self``. If the optimizer has ``ask_trials() ->
         trials``, with ``trial.x`` the points that have no value yet in the order of ``ask``, and
         ``tell_trial(trial.id, value)``, these are used as well, also for a part of a generation
-        that is then told as a whole.
+        that is then told as a whole. With ``tell_failed(trial.id)``, which says that an evaluation
+        was lost, each trial may be lost once.
     x0 : sequence of floats
         Where it begins: the factory is given a new array each time.
     objective : callable
@@ -175,6 +178,7 @@ class OptimizerMachine(stateful.RuleBasedStateMachine):
     def _begin(self) -> None:
         """No generation is pending."""
         self.pending, self.asked, self.told = False, None, set[int]()
+        self.lost = set[int]()
 
     @property
     def plain_step(self) -> Step:
@@ -212,6 +216,9 @@ class OptimizerMachine(stateful.RuleBasedStateMachine):
         aside = {
             self.ask_again: self.asks_again and self.pending,
             self.tell_a_wrong_number: self.asked is not None,
+            self.lose_a_trial: trials
+            and hasattr(self.optimizer, "tell_failed")
+            and self._to_lose(),
             self.another_optimizer: True,
             self.copied: self.copies_continue,
             self.overwrite: bool(self._used()),
@@ -269,6 +276,24 @@ class OptimizerMachine(stateful.RuleBasedStateMachine):
         self.told.update(rows)
         if len(self.told) == len(step.points):
             self._end()
+
+    def lose_a_trial(self, data: st.DataObject) -> None:
+        """It is given out again."""
+        step = self.plain_step
+        row = data.draw(st.sampled_from(self._to_lose()), "row")
+        left = [row for row in range(len(step.points)) if row not in self.told]
+        self._next(_LOST, f"lose trial {row}")
+        trials = self._call(lambda: list(self.optimizer.ask_trials()))
+        self._compare(_copied([trial.x for trial in trials]), step.points[left])
+        self.pending = True
+        self.lost.add(row)
+        self._call(partial(self.optimizer.tell_failed, trials[left.index(row)].id))
+        again = self._call(lambda: list(self.optimizer.ask_trials()))
+        self._compare(_copied([trial.x for trial in again]), step.points[left])
+
+    def _to_lose(self) -> list[int]:
+        rows = range(len(self.plain_step.points))
+        return [row for row in rows if row not in self.told | self.lost] if self.asks_again else []
 
     def _end(self) -> None:
         """A generation is told."""

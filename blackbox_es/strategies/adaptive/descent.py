@@ -10,13 +10,12 @@ surrogates, which need no values (see `guide`).
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es._value import Count, Positive, Rows, Vector, value
+from blackbox_es._value import Count, Positive, Rows, Vector, replace, value
 from blackbox_es.generation import Told
 from blackbox_es.samplers import Axes, Chosen
 from blackbox_es.steps import Plan

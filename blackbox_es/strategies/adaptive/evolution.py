@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es._products import mix
-from blackbox_es._value import Count, Matrix, Positive, Vector, value
+from blackbox_es._value import Count, Matrix, Positive, Vector, replace, value
 from blackbox_es.generation import Pairs, Told
 from blackbox_es.samplers import Affine, Elongated, Sampler
 from blackbox_es.steps import Plan
+from blackbox_es.strategies.adaptive.kernels import Rates, adapted, moments, rates_of, towards
 
 Array = npt.NDArray[Any]
+Scales = float | Array  # standard deviations, of all coordinates or of each
 
 _EPSILON = float(np.finfo(float).eps)
 _LARGEST = 1e60  # times sigma at the start: where nothing gets better any more, it would grow on
@@ -85,8 +85,9 @@ class Tolerance(NamedTuple):
     least: Array | None = None
 
 
-def begin(x: Array, scales: Array, n_pairs: int, full: bool) -> Evolution:
+def begin(x: Array, scales: Scales, n_pairs: int, full: bool) -> Evolution:
     """A run from x with these standard deviations."""
+    scales = np.broadcast_to(np.asarray(scales, x.dtype), x.shape)
     sigma = math.exp(float(np.log(scales.astype(float)).mean()))
     relative = (scales / sigma).astype(x.dtype)
     zero = np.zeros_like(x)
@@ -106,28 +107,37 @@ def plan(run: Evolution) -> Plan:
     return Plan(sampler, run.n_pairs)
 
 
-def learn(run: Evolution, told: Told, tolerance: Tolerance) -> Evolution:
-    """The run after a generation."""
+def learn(run: Evolution, told: Told, ordered: Array, tolerance: Tolerance) -> Evolution:
+    """The run after a generation, whose values in order are ``ordered``."""
     full, dtype, n = run.metric.ndim == 2, run.x.dtype, run.x.size
-    run = _watched(run, told, tolerance)
-    rates = _rates(told, full)
-    if rates is None:  # no direction was better than its opposite
+    run = _watched(run, ordered, tolerance)
+    rates = rates_of(told, full)
+    if rates.size == 0.0:  # no direction was better than its opposite
         reason = None
         if _is_still(run, told):
             reason = "tol" if run.path.any() else "sigma_underflow"
         elif run.n_level >= _patience(run):
             reason = "tol" if run.path.any() else "flat"
         return replace(run, reason=reason)
-    step = told.combine(rates.odd)
-    moved = step / (run.sigma * rates.size)
-    z = (_mean_latent if full else _whitened)(run, told, rates, moved)
-    path = _towards(run.path, z, rates.slow)
+    if full:
+        sampler: Any = told.generation.sampler
+        latent, second = moments(told, rates)
+        step, z = sampler.apply(latent, dtype), latent / rates.size
+        moved = step / (run.sigma * rates.size)
+    else:
+        step = told.combine(rates.odd)
+        moved = step / (run.sigma * rates.size)
+        z = _whitened(run, moved)
+    path = towards(run.path, z, rates.slow)
     length = math.sqrt(float(np.square(path).sum())) / _mean_length(n)
     # A long path says that sigma is far too small: let it grow before C follows.
-    fast = _towards(run.fast, z if length < 1.4 + 2.0 / (n + 1) else 0.0 * z, rates.fast)
+    fast = towards(run.fast, z if length < 1.4 + 2.0 / (n + 1) else 0.0 * z, rates.fast)
     sigma = run.sigma * math.exp(min(1.0, rates.slow / rates.damping * (length - 1.0)))
     sigma = min(max(sigma, 5e-324), _LARGEST * run.start)
-    metric = (_full if full else _diagonal)(run.metric, told, rates, fast)
+    if full:
+        metric = adapted(run.metric, second, rates, fast)
+    else:
+        metric = _diagonal(run.metric, told, rates, fast)
     if tolerance.least is not None:
         factors = np.maximum(tolerance.least / (sigma * _lengths(metric)), 1.0)
         metric = metric * (factors[:, None] if full else factors)
@@ -136,10 +146,10 @@ def learn(run: Evolution, told: Told, tolerance: Tolerance) -> Evolution:
         run.n_pairs,
         sigma,
         run.start,
-        metric.astype(dtype),
-        path.astype(dtype),
-        fast.astype(dtype),
-        _towards(run.moved, moved, 2.0 / (n + 7)).astype(dtype),
+        metric.astype(dtype, copy=False),
+        path,
+        fast,
+        towards(run.moved, moved, 2.0 / (n + 7)),
         run.level,
         run.n_level,
         run.median,
@@ -155,10 +165,9 @@ def _is_still(run: Evolution, told: Told) -> bool:
     return np.array_equal(generation.sampler.perturb(run.x, generation.key, (0, 1))[0, 0], run.x)
 
 
-def _watched(run: Evolution, told: Told, tolerance: Tolerance) -> Evolution:
+def _watched(run: Evolution, ordered: Array, tolerance: Tolerance) -> Evolution:
     """The run with what its values have come to."""
-    values = np.sort(told.values, axis=None)
-    best, median = float(values[0]), float(values[values.size // 2])
+    best, median = float(ordered[0]), float(ordered[ordered.size // 2])
     same = abs(best - run.level) <= tolerance.f + 4.0 * _EPSILON * abs(best)
     level, n_level = (run.level, run.n_level + 1) if same else (best, 0)
     low, n_low = (median, 0) if median < run.median else (run.median, run.n_median + 1)
@@ -191,11 +200,6 @@ def _patience(run: Evolution) -> int:
     return 10 + 15 * run.x.size // run.n_pairs
 
 
-def _towards(path: Array, step: Array, rate: float) -> Array:
-    """A path whose variance stays that of its steps."""
-    return (1.0 - rate) * path + math.sqrt(rate * (2.0 - rate)) * step
-
-
 def _mean_length(n: int) -> float:
     """``E |N(0, I)|``, to the third order."""
     return math.sqrt(n) * (1.0 - 1.0 / (4.0 * n) + 1.0 / (21.0 * n * n))
@@ -206,76 +210,7 @@ def _row_share(n: int) -> float:
     return 1.0 / (6.0 * math.sqrt(n) + 10.0)
 
 
-class _Rates(NamedTuple):
-    """Weights of a generation, and the rates that follow from their number."""
-
-    odd: Array  # w+ - w- of each pair
-    even: Array  # (halves, n_pairs): of the squares, positive for the better half
-    size: float  # |odd|
-    slow: float
-    fast: float
-    damping: float
-    one: float  # of the path's square in C
-    many: float  # of the squares of all points
-
-
-def _rates(told: Told, full: bool) -> _Rates | None:
-    n, u = told.generation.center.size, told.utilities
-    better, worse = np.maximum(-u, 0.0), np.maximum(u, 0.0)
-    if not better.any():
-        return None
-    better /= better.sum()
-    mu = 1.0 / float(np.square(better).sum())
-    odd = better[0] - better[1]
-    size = math.sqrt(float(np.square(odd).sum()))
-    if size == 0.0:
-        return None
-    slow = (mu + 2.0) / (n + mu + 5.0)
-    damping = 0.7 * (1.0 + slow + 2.0 * max(0.0, math.sqrt((mu - 1.0) / (n + 1.0)) - 1.0))
-    faster, boost = (1.4, 2.0) if full else ((n + 2.0) / 6.0, 2.0 * (n + 2.0) / 3.0)
-    one = min(0.5, 2.0 * faster / ((n + 1.3) ** 2 + mu))
-    many = 2.0 * boost * (mu - 2.0 + 1.0 / mu) / ((n + 2.0) ** 2 + boost * mu)
-    many = max(0.0, min(1.0 - one, many))
-    if worse.any():  # else values are equal, all but some
-        worse /= worse.sum()
-    if full and many > 0.0 and worse.any():  # C stays positive definite
-        against = 1.0 / float(np.square(worse).sum())
-        worse *= min(
-            1.0 + one / many, 1.0 + 2.0 * against / (mu + 2.0), (1.0 - one - many) / (n * many)
-        )
-    fast = (4.0 + mu / n) / (n + 4.0 + 2.0 * mu / n) if full else 4.0 / (n + 4.0)
-    return _Rates(odd, better - worse, size, slow, fast, damping, one, many)
-
-
-# -- the full metric -----------------------------------------------------------------------------
-
-
-def _mean_latent(run: Evolution, told: Told, rates: _Rates, moved: Array) -> Array:
-    """The whitened step: what was drawn, recombined."""
-    total = np.zeros(moved.size)
-    for (start, stop), z in told.latents():
-        total += mix(rates.odd[None, start:stop], z)[0]
-    return total / rates.size
-
-
-def _full(metric: Array, told: Told, rates: _Rates, fast: Array) -> Array:
-    """``A exp(G / 2)`` to the second order, G what the squares have in excess of I."""
-    n = fast.size
-    excess = rates.one * (np.outer(fast, fast) - np.eye(n))
-    good, bad = np.maximum(rates.even, 0.0), np.maximum(-rates.even, 0.0)
-    lengths = np.concatenate([np.square(z, dtype=float).sum(axis=1) for _, z in told.latents()])
-    # A bad point counts by its direction: a long one would make C indefinite.
-    weights = good.sum(axis=0) - bad.sum(axis=0) * (n / lengths)
-    total = float(good.sum() - bad.sum())
-    excess += rates.many * (told.products(weights) - total * np.eye(n))
-    half = mix(metric, excess) / 2.0
-    return np.asarray(metric + half + mix(half, excess) / 4.0)
-
-
-# -- the diagonal metric -------------------------------------------------------------------------
-
-
-def _whitened(run: Evolution, told: Told, rates: _Rates, moved: Array) -> Array:
+def _whitened(run: Evolution, moved: Array) -> Array:
     """The step in coordinates in which the search distribution is round."""
     share = _row_share(moved.size)
     z = moved / (run.metric * math.sqrt(1.0 - share))
@@ -286,9 +221,9 @@ def _whitened(run: Evolution, told: Told, rates: _Rates, moved: Array) -> Array:
     return np.asarray(z)
 
 
-def _diagonal(metric: Array, told: Told, rates: _Rates, fast: Array) -> Array:
+def _diagonal(metric: Array, told: Told, rates: Rates, fast: Array) -> Array:
     """``D exp(G / 2)``, G what the squares of each coordinate have in excess of 1."""
-    even = rates.even.sum(axis=0)
+    even = rates.good - rates.bad
     half = told.squares(even)  # in place from here on: there may be many coordinates
     half -= even.sum()
     half *= rates.many / 2.0

@@ -11,7 +11,6 @@ evaluation as the differences did, none for a while if it gains less than they.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ import numpy.typing as npt
 
 from blackbox_es import noise
 from blackbox_es._validation import as_surrogate
-from blackbox_es._value import Count, value
+from blackbox_es._value import Count, replace, value
 
 Array = npt.NDArray[Any]
 

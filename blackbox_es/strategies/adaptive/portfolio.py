@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from blackbox_es import noise
-from blackbox_es._value import Count, Vector, value
+from blackbox_es._value import Count, Vector, replace, value
 from blackbox_es.generation import Pairs, Told
 from blackbox_es.noise import RESTARTS, Key
 from blackbox_es.samplers import Chosen
@@ -23,7 +22,7 @@ from blackbox_es.strategies.adaptive.runs import Effort, Ended, Settings
 
 Array = npt.NDArray[Any]
 
-_LEADING = 0.9  # share of the evaluations for a descent that is ahead of all else
+_LEADING = 0.92  # share of the evaluations for a descent that is ahead of all else
 _SPREAD = 2.0  # of the points where runs begin anew, times sigma
 
 
@@ -82,7 +81,7 @@ class PortfolioState(State):
 def begin(x: Array, settings: Settings, slopes: bool) -> PortfolioState:
     """Both runs at x."""
     run = evolution.begin(x, settings.scales, settings.n_pairs, settings.full)
-    other = descent.begin(x, float(settings.scales.max()) / 2.0) if slopes else None
+    other = descent.begin(x, settings.largest / 2.0) if slopes else None
     turn = "noise" if slopes else "evolution"
     return PortfolioState(x, 0, run, other, turn, x, x, n_pairs=run.n_pairs)
 
@@ -182,13 +181,14 @@ def _used(effort: Effort, n: int, best: float = math.inf) -> Effort:
 
 def _evolved(state: PortfolioState, told: Told, settings: Settings) -> PortfolioState:
     """After a generation of the evolution."""
-    run = evolution.learn(state.evolution, told, settings.tolerance)
-    ordered = np.sort(told.values, axis=None)  # infinite and missing values last
+    values = told.values if told.valid is None else told.values[:, told.valid]
+    ordered = np.sort(values, axis=None)  # infinite ones last
+    run = evolution.learn(state.evolution, told, ordered, settings.tolerance)
     better = bool(ordered[ordered.size // 2] < state.kept_fun)
     effort = _used(state.evolved, ordered.size, float(ordered[0]))
     state = replace(state, x=run.x if better else state.kept, evolution=run, evolved=effort)
     if state.noise.noise > 0.0:
-        state = replace(state, noise=noise_level.seen(state.noise, told.values))
+        state = replace(state, noise=noise_level.seen(state.noise, ordered))
     if run.reason is None:
         return replace(state, turn="noise") if state.noise.is_due else _next(state)
     if run.reason == "sigma_underflow":  # all points are its center
@@ -287,4 +287,4 @@ def _descent_ended(state: PortfolioState, told: Told, settings: Settings) -> Por
     if settings.n_restarts == 0 or state.noise.noise > 0.0 or state.evolution.reason is not None:
         return _next(state)
     x = _elsewhere(state, told.generation.key, settings)
-    return _next(replace(state, descent=descent.begin(x, float(settings.scales.max()) / 2.0)))
+    return _next(replace(state, descent=descent.begin(x, settings.largest / 2.0)))

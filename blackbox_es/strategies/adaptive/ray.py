@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
-from blackbox_es._value import Count, Vector, value
+from blackbox_es._value import Count, Vector, replace, value
 
 LONGER = 4.0
 _ARMIJO = 1e-4

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy.typing as npt
+import numpy as np
 
 from blackbox_es._value import Count, value
-from blackbox_es.strategies.adaptive.evolution import Tolerance
-
-Array = npt.NDArray[Any]
+from blackbox_es.strategies.adaptive.evolution import Scales, Tolerance
 
 
 class Settings(NamedTuple):
@@ -18,7 +16,7 @@ class Settings(NamedTuple):
 
     Attributes
     ----------
-    scales : ndarray of shape (n,)
+    scales : ndarray of shape (n,), or float
         Standard deviations at the start.
     n_pairs : int
     full : bool
@@ -30,12 +28,17 @@ class Settings(NamedTuple):
         Whether some of them have small populations and scales.
     """
 
-    scales: Array
+    scales: Scales
     n_pairs: int
     full: bool
     tolerance: Tolerance
     n_restarts: int | None
     small: bool
+
+    @property
+    def largest(self) -> float:
+        """The largest of the standard deviations."""
+        return float(np.max(self.scales))
 
 
 @value

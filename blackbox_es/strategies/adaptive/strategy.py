@@ -21,7 +21,7 @@ from blackbox_es.generation import Told
 from blackbox_es.shaping import RANK_BASED, Shaping, resolve
 from blackbox_es.steps import Plan, State
 from blackbox_es.strategies.adaptive import portfolio
-from blackbox_es.strategies.adaptive.evolution import Tolerance
+from blackbox_es.strategies.adaptive.evolution import Scales, Tolerance
 from blackbox_es.strategies.adaptive.portfolio import PortfolioState
 from blackbox_es.strategies.adaptive.runs import Ended, Settings
 from blackbox_es.strategy import EvolutionStrategy
@@ -50,7 +50,7 @@ class AdaptiveES(EvolutionStrategy):
     numerical experiments with variable-storage quasi-Newton algorithms", for the diagonal it
     starts from). On smooth objectives it is far ahead, on rough ones it ends at once.
 
-    While the descent leads it has nine tenths of the evaluations, else at most half of them, and
+    While the descent leads it has .92 of the evaluations, else at most half of them, and
     fewer with each descent that ends above what is known. What has converged begins anew
     elsewhere, evolutions by turns with larger populations and with smaller scales (Hansen 2009,
     "Benchmarking a BI-population CMA-ES on the BBOB-2009 function testbed").
@@ -197,8 +197,12 @@ class AdaptiveES(EvolutionStrategy):
         n = x.size
         full = self.covariance == "full" or (self.covariance == "auto" and n <= _FEW)
         scales = self._scales(x)
-        x_tol = self.tol * float(scales.max()) if self.xatol is None else self.xatol
-        least = None if self.min_sigma is None else np.asarray(self.min_sigma, float)
+        largest = scales if isinstance(scales, float) else float(scales.max())
+        x_tol = self.tol * largest if self.xatol is None else self.xatol
+        least = self.min_sigma
+        if least is None:  # integers of a Space would freeze
+            least = getattr(self.bounds, "min_sigma", None)
+        least = None if least is None else np.asarray(least, float)
         restarts: Any = self.restarts
         if restarts == "auto":
             limits = (self.max_evals, self.max_time, self.f_target)
@@ -212,12 +216,12 @@ class AdaptiveES(EvolutionStrategy):
             restarts == "bipop",
         )
 
-    def _scales(self, x: Array) -> Array:
+    def _scales(self, x: Array) -> Scales:
         if self.sigma is not None:
-            return np.broadcast_to(np.asarray(self.sigma, x.dtype), x.shape)
+            return float(self.sigma) if np.ndim(self.sigma) == 0 else np.asarray(self.sigma)
         bounds = box.resolve(self.bounds)
         if bounds is None:
-            return np.ones_like(x)
+            return 1.0
         width = (bounds.high - bounds.low)[bounds.high > bounds.low]
         return np.where(np.isfinite(width), width / 5.0, 1.0).astype(x.dtype)
 
