@@ -85,10 +85,7 @@ def write(path: StrPath, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[A
     stored = {name: _storable(name, array) for name, array in arrays.items()}
     text = _envelope(meta, list(stored))
     with _replacing(Path(os.path.realpath(path))) as file:
-        try:
-            _write_archive(file, {"meta": np.frombuffer(text, np.uint8), **stored})
-        except ValueError as error:  # zipfile's, of a member that an interrupt has left open
-            raise error.__context__ or error from None
+        _write_archive(file, {"meta": np.frombuffer(text, np.uint8), **stored})
 
 
 def read(path: StrPath) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -178,11 +175,18 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[An
 
 
 def _write_archive(file: IO[bytes], members: dict[str, NDArray[Any]]) -> None:
-    with zipfile.ZipFile(file, "w") as archive:
+    archive = None
+    try:
+        archive = zipfile.ZipFile(file, "w")
         for name, array in members.items():
             info = zipfile.ZipInfo(f"{name}.npy")  # of no date: equal states, equal bytes
             with archive.open(info, "w", force_zip64=True) as member:
                 npy.write_array(member, array, version=(1, 0), allow_pickle=False)
+        archive.close()
+    except BaseException:
+        if archive is not None:
+            archive.fp = None  # it would be finished on the way out, and complain in place of this
+        raise
 
 
 def _storable(name: str, array: NDArray[Any]) -> NDArray[Any]:

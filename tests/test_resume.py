@@ -96,9 +96,9 @@ def test_interrupted_at_any_line(name, tmp_path):
         es, often = make(name, max_iter=3), {"checkpoint": path, "checkpoint_every": 1}
         surrogate = surrogate_of(es)
         hit = interrupted(lambda es=es, s=surrogate, o=often: es.fit(bowl, X0, s, **o), k)
+        gc.collect()  # an interrupt may have left a file open, which the next one clears away
         if path.exists():
             es, often["resume"] = STRATEGIES[name].load(path), True
-            gc.collect()  # an interrupt may have left a file open, which the next one clears away
             assert outcome(es.fit(bowl, None, surrogate, **often)) == expected
             assert sorted(os.listdir(tmp_path)) == ["run.npz", "run.npz.prev"]
         else:
