@@ -184,17 +184,15 @@ class _Call:
         return values.reshape(points.shape[:2])
 
     def _one_by_one(self, generation: Generation, first: int, last: int) -> Values:
-        points = generation.pairs(first, last)
-        values = np.empty(points.shape[:2])
-        for pair in range(first, last):
-            for half in range(len(points)):
+        key, by_pair, values = generation.key, self.seeds == "pair", []
+        for pair, both in enumerate(zip(*generation.pairs(first, last), strict=True), first):
+            for half, x in enumerate(both):
                 row = half * generation.n_pairs + pair
-                seed_of = pair if self.seeds == "pair" else row
-                x = points[half, pair - first]
-                values[half, pair - first] = self.point(
-                    x, generation.key, seed_of, f"of candidate {row}"
-                )
-        return values
+                value = self._guarded(x, key, pair if by_pair else row, row)
+                if not isinstance(value, float):  # else a call and a text, for nothing
+                    value = as_value(value, f"the objective's value of candidate {row}")
+                values.append(value)
+        return np.array(values, np.float64).reshape(-1, generation.halves).T
 
     def value(self, generation: Generation, row: int) -> float:
         """The value of one point of a generation."""
@@ -230,7 +228,7 @@ class _Call:
             return np.full(1, math.nan)
         return as_values(values, (len(points),), f"what the vectorized objective returned {place}")
 
-    def _guarded(self, points: Array, key: Key, seed_of: int, place: str) -> Any:
+    def _guarded(self, points: Array, key: Key, seed_of: int, place: str | int) -> Any:
         try:
             if self.seeds == "none":
                 return self.objective(points)
@@ -239,6 +237,7 @@ class _Call:
         except self.catch:
             return math.nan
         except Exception as error:
+            place = f"of candidate {place}" if isinstance(place, int) else place
             error.add_note(f"raised by the objective in generation {key[1]}, {place}")
             raise
 
