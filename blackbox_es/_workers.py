@@ -16,7 +16,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import Any
 
@@ -110,8 +110,11 @@ class Workers:
         results: dict[int, Any] = {}
         missing = list(range(len(parts)))
         for attempt in range(self._max_retries + 1):
+            # BLAS may obey the caller's thread alone, if that has set a limit before.
+            here = few_threads(self._share) if self._shared_memory else nullcontext()
             try:
-                lost = self._round(call, sent, parts, missing, results)
+                with here:
+                    lost = self._round(call, sent, parts, missing, results)
             except BaseException:
                 self._carrier.drop()
                 raise

@@ -399,6 +399,16 @@ def threads_of_blas():
     return [lib["num_threads"] for lib in libraries if lib["user_api"] == "blas"]
 
 
+def test_a_limit_of_the_caller_is_no_obstacle():
+    """Threads have their share, and afterwards the caller's limit is in force."""
+    with threadpoolctl.threadpool_limits(4, user_api="blas"):
+        before, seen = threads_of_blas(), []
+        with joblib.parallel_config("threading", n_jobs=joblib.cpu_count()):
+            vanilla(max_iter=1).fit(lambda x: seen.extend(threads_of_blas()) or 0.0, X0)
+        assert set(seen) <= {1}
+        assert threads_of_blas() == before
+
+
 def test_limits_of_several_users_end_with_the_last():
     """They come and go in any order; a limit is never raised."""
     before = threads_of_blas()
