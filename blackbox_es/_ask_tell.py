@@ -123,7 +123,7 @@ class AskTell(Configuration, Results):
             search = begin(self, before, surrogate, calls)
             pending: Any = search.pending
             self._search = search
-            note = self._note(before.state, search.state)
+            note = self.note(before.state, search.state)
             if note is not None:
                 self._warn(note)
         return pending  # type: ignore[no-any-return]
@@ -140,7 +140,7 @@ class AskTell(Configuration, Results):
             before = self._search
             self._search, n_failed = finish(self, before, values, known)
             # Last, since a warning may have been made an error.
-            note = self._note(before.state, self._search.state)
+            note = self.note(before.state, self._search.state)
             if note is not None:
                 self._warn(note)
             if n_failed:

@@ -120,7 +120,7 @@ class Configuration(Run, ABC):
     def _tell(self, state: State, told: Told) -> State:
         """The state after a generation."""
 
-    def _note(self, before: State, after: State) -> str | None:
+    def note(self, before: State, after: State) -> str | None:
         """What to warn of, once in a search, now that the state has changed."""
         return None
 

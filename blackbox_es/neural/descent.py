@@ -40,6 +40,8 @@ class Step(NamedTuple):
         Nothing more can be learnt.
     tells : bool
         The losses told one direction from its opposite, and the weights followed.
+    note : str or None
+        Of the strategy's, for the user.
     """
 
     loss: float
@@ -47,6 +49,7 @@ class Step(NamedTuple):
     n_failed: int
     stop: bool
     tells: bool
+    note: str | None = None
 
 
 class Descent(ABC):
@@ -101,10 +104,11 @@ class WeightDescent(Descent):
         values = objective.evaluate_generation(generation)
         state, info = steps.tell(self.es, state, generation, values)
         assert isinstance(state, GradientState)
+        note = self.es.note(self.state, state)
         self.state, self._n_flat = state, self._n_flat + 1 if info.flat else 0
         stop = info.stop is not None or self._n_flat >= steps.FLAT_GENERATIONS
         tells = info.stop is None and not info.flat
-        return Step(info.mean, values.size, info.n_failed, stop, tells)
+        return Step(info.mean, values.size, info.n_failed, stop, tells, note)
 
 
 class ActivationDescent(Descent):

@@ -9,15 +9,19 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import r2_score
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from blackbox_es.neural.data import Data
+from blackbox_es.neural.scoring import Answers, ClassAnswers, NumberAnswers
 from blackbox_es.neural.training import ESMLP
+from blackbox_es.neural.units import Units
 
 Array = npt.NDArray[Any]
 
 
+@dataclass(eq=False, repr=False)
 class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
     """A multilayer perceptron classifier trained by evolution strategies: no gradient is needed.
 
@@ -110,6 +114,9 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
 
     _targets = "labels"
 
+    _: KW_ONLY
+    class_weight: Any = None
+
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train on one pass over these examples, going on where the last call stopped.
 
@@ -127,6 +134,11 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
         """
         if not hasattr(self, "classes_") and classes is None:
             raise ValueError("classes must be given in the first call of partial_fit")
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all examples at once: give partial_fit a dict of "
+                "weights, or set class_weight=None"
+            )
         return self._partial_fit(X, y, sample_weight, classes)
 
     def predict(self, X: Any) -> Array:
@@ -160,8 +172,14 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
             raise ValueError(f"y has one class, {self.classes_[0]!r}: at least two are needed")
         return np.searchsorted(self.classes_, y)
 
-    def _decoded(self, y: Array, predictions: Array) -> tuple[Array, Array]:
-        return self.classes_[y], predictions
+    def _weight(self, data: Data) -> Array | None:
+        if self.class_weight is None:
+            return data.weight
+        weight = compute_sample_weight(self.class_weight, self.classes_[data.y])
+        return np.asarray(weight * (1.0 if data.weight is None else data.weight), data.X.dtype)
+
+    def _answers(self, units: Units) -> Answers:
+        return ClassAnswers(self.classes_, self.out_activation_)
 
     def _score(self, raw: Array, data: Data) -> float:
         right = self._predictions(raw).argmax(axis=1) == data.y
@@ -240,8 +258,8 @@ class ESMLPRegressor(RegressorMixin, ESMLP):  # type: ignore[misc]
             raise ValueError(f"y has {columns.shape[1]} outputs: expected {self.n_outputs_}")
         return columns
 
-    def _decoded(self, y: Array, predictions: Array) -> tuple[Array, Array]:
-        return (y[:, 0], predictions[:, 0]) if self._one_dimensional else (y, predictions)
+    def _answers(self, units: Units) -> Answers:
+        return NumberAnswers(self._one_dimensional, self.out_activation_, units)
 
     def _score(self, raw: Array, data: Data) -> float:
         return float(r2_score(data.y, self._predictions(raw), sample_weight=data.weight))

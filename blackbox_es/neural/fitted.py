@@ -14,8 +14,12 @@ from scipy.optimize import OptimizeResult
 
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.descent import Descent, Step
+from blackbox_es.neural.goals import goal_of, metric_of
+from blackbox_es.neural.metrics import Metric
 from blackbox_es.neural.mlp import MLP
 from blackbox_es.neural.objective import PooledLoss
+from blackbox_es.neural.standins import mean_slope
+from blackbox_es.neural.units import Units
 
 Array = npt.NDArray[Any]
 
@@ -24,21 +28,27 @@ class FittedMLP(MLP):
     """What a fit knows of itself."""
 
     _descent: Descent
+    _units: Units
 
-    def _reset(self) -> None:
-        """Nothing has been done yet."""
+    def _reset(self, begins: bool) -> None:
+        """Nothing has been done yet, or nothing of another stage."""
+        self.best_loss_ = math.inf
+        if not begins:
+            return
         self.n_iter_ = self.t_ = self.n_evaluations_ = self.n_example_forwards_ = 0
         self.loss_curve_: list[float] = []
-        self.best_loss_ = math.inf
         self.validation_scores_: list[float] | None = [] if self.early_stopping else None
         self.best_validation_score_: Any = -math.inf if self.early_stopping else None
 
     def _count(self, descent: Descent, step: Step, objective: PooledLoss) -> None:
         """All that a generation changes, in one operation: an interrupt finds it done or not."""
-        self.loss_curve_.append(step.loss)  # counted by n_iter_
+        loss = step.loss
+        if self._goal_is_of_each():
+            loss = loss * self._units.loss_scale + self._units.loss_zero
+        self.loss_curve_.append(loss)  # counted by n_iter_
         after = {
             "_descent": descent,
-            "loss_": step.loss,
+            "loss_": loss,
             "n_iter_": self.n_iter_ + 1,
             "t_": self.t_ + objective.examples.pool_size,
             "n_evaluations_": self.n_evaluations_ + step.n_losses,
@@ -52,17 +62,34 @@ class FittedMLP(MLP):
     def _judge(self, epoch: int, validation: Data | None) -> bool:
         """Whether the last epoch was better than all before it by more than ``tol``."""
         loss = float(np.mean(self.loss_curve_[-epoch:]))
-        improved = loss < self.best_loss_ - self.tol
+        unit = self._units.loss_unit if self._goal_is_of_each() else 1.0
+        improved = loss < self.best_loss_ - self.tol * unit
         after: dict[str, Any] = {"best_loss_": min(self.best_loss_, loss)}  # which skips NaN
         if validation and self.validation_scores_ is not None:
-            x = self._descent.x
-            score = self._score(self._network.forward(x, validation.X), validation)
+            weights = self._weights(self._descent.x)
+            theta = self._network.pack(weights["coefs_"], weights["intercepts_"])
+            if self._goal_is_of_each() and not self._approaches:
+                score = self._score(self._network.forward(theta, validation.X), validation)
+            else:  # what is to be improved
+                raw = self._network.forward(self._descent.x, self._units.inputs(validation.X))
+                score = -self._metric()(validation.y, raw, validation.weight)
             improved = score > self.best_validation_score_ + self.tol
             after["validation_scores_"] = [*self.validation_scores_, score]
             if score >= self.best_validation_score_:  # of equal ones the last has learnt most
-                after |= {"best_validation_score_": score, **self._weights(x)}
+                after |= {"best_validation_score_": score, **weights}
         self.__dict__.update(after)
         return improved
+
+    def _metric(self) -> Metric:
+        """A loss of many examples, of targets in units of the user's and outputs of the network."""
+        row, units = self._loss_row(), self._units
+
+        def slope(y: Array, raw: Array, weight: Array | None) -> Array:
+            targets = units.targets(y, row) if row.targets == "numbers" else y
+            return mean_slope(targets, raw, weight, row)
+
+        goal = goal_of(self.loss, self._targets)
+        return metric_of(goal, self._answers(units), self.vectorized, slope)
 
     def _settle(self, first: int, epoch: int) -> None:
         """What was cut short leaves the attributes of the last finished generation."""
@@ -73,10 +100,13 @@ class FittedMLP(MLP):
 
     def _intermediate_result(self) -> OptimizeResult:
         return OptimizeResult(
-            x=self._descent.x.copy(), fun=self.loss_, nit=self.n_iter_, nfev=self.n_evaluations_
+            x=self._network.pack(*self._units.outer(self._network, self._descent.x)),
+            fun=self.loss_,
+            nit=self.n_iter_,
+            nfev=self.n_evaluations_,
         )
 
     def _weights(self, theta: Array) -> dict[str, Any]:
         """The attributes that predict."""
-        coefs, intercepts = map(list, self._network.unpack(theta.copy()))
+        coefs, intercepts = self._units.outer(self._network, theta)
         return {"coefs_": coefs, "intercepts_": intercepts, "n_layers_": len(coefs) + 1}

@@ -41,6 +41,8 @@ class Loss:
         The row of `PREDICTIONS` that makes predictions of raw outputs.
     guide : str or None
         The loss whose gradient guides a search by backpropagation; None is the loss itself.
+    degree : int
+        The loss of targets and outputs k times as large is ``k**degree`` times as large.
     parameter : float
         What the kernel is given beside outputs and targets: a quantile, a threshold.
     least : float
@@ -53,6 +55,7 @@ class Loss:
     targets: Literal["labels", "numbers"]
     output: str
     guide: str | None = None
+    degree: int = 0
     parameter: float = 0.0
     least: float = -math.inf
 
@@ -222,6 +225,7 @@ def huber(epsilon: float = 1.35) -> Loss:
         partial(_huber_gradient, epsilon=epsilon),
         "numbers",
         "identity",
+        degree=2,
         parameter=epsilon,
     )
 
@@ -237,6 +241,7 @@ def pinball(quantile: float = 0.5) -> Loss:
         partial(_pinball_gradient, quantile=quantile),
         "numbers",
         "identity",
+        degree=1,
         parameter=quantile,
     )
 
@@ -244,21 +249,43 @@ def pinball(quantile: float = 0.5) -> Loss:
 LOSSES = {
     "log_loss": Loss(kernels.LOG_LOSS, _log_loss, _log_loss_gradient, "labels", "softmax"),
     "zero_one": Loss(kernels.ZERO_ONE, _zero_one, None, "labels", "softmax", guide="log_loss"),
-    # Guided by the log loss, which has a slope also where the margin is large enough
-    "hinge": Loss(kernels.HINGE, _hinge, _hinge_gradient, "labels", "softmax", guide="log_loss"),
+    "hinge": Loss(kernels.HINGE, _hinge, _hinge_gradient, "labels", "softmax"),
     "squared_error": Loss(
-        kernels.SQUARED_ERROR, _squared_error, _squared_error_gradient, "numbers", "identity"
+        kernels.SQUARED_ERROR,
+        _squared_error,
+        _squared_error_gradient,
+        "numbers",
+        "identity",
+        degree=2,
     ),
     "absolute_error": Loss(
-        kernels.ABSOLUTE_ERROR, _absolute_error, _absolute_error_gradient, "numbers", "identity"
+        kernels.ABSOLUTE_ERROR,
+        _absolute_error,
+        _absolute_error_gradient,
+        "numbers",
+        "identity",
+        degree=1,
     ),
     "huber": huber(),
     "pinball": pinball(),
     "poisson": Loss(kernels.POISSON, _poisson, _poisson_gradient, "numbers", "exp", least=0.0),
 }
 
-# Losses that a parameter of the estimator tells apart: its name, and the row for a value of it.
-FAMILIES: dict[str, tuple[str, Callable[[float], Loss]]] = {
-    "huber": ("epsilon", huber),
-    "pinball": ("quantile", pinball),
+# Losses that a parameter of the estimator tells apart: its name, the row for a value of it, and the
+# power of the unit of y that it has.
+FAMILIES: dict[str, tuple[str, Callable[[float], Loss], int]] = {
+    "huber": ("epsilon", huber, 1),
+    "pinball": ("quantile", pinball, 0),
+}
+
+# Names by which scikit-learn knows what is minimised just the same: of a score, or of a parameter.
+SYNONYMS = {
+    "accuracy": "zero_one",
+    "neg_log_loss": "log_loss",
+    "quantile": "pinball",
+    "r2": "squared_error",
+    "neg_mean_squared_error": "squared_error",
+    "neg_root_mean_squared_error": "squared_error",
+    "neg_mean_absolute_error": "absolute_error",
+    "neg_mean_poisson_deviance": "poisson",
 }

@@ -22,19 +22,24 @@ from blackbox_es._validation import (
     check_between,
     check_choice,
     check_count,
+    check_flag,
     check_positive,
 )
 from blackbox_es.neural.activations import ACTIVATIONS
 from blackbox_es.neural.data import Data
+from blackbox_es.neural.goals import check_classes, each_of, goal_of, least_slice
 from blackbox_es.neural.losses import FAMILIES, LOSSES, PREDICTIONS, Loss, losses_of
-from blackbox_es.neural.metrics import METRICS
 from blackbox_es.neural.network import Network
+from blackbox_es.neural.scoring import Answers
+from blackbox_es.neural.units import Units
 from blackbox_es.optimizers import Optimizer
 from blackbox_es.schedules import Schedule
 
 Array = npt.NDArray[Any]
 
 _FULL_BATCH = 256  # with no more examples than this, every pair sees all of them
+_METRIC_BATCH = 256  # examples of which a metric is taken, at least
+_OF_EACH_CLASS = 16  # examples of the rarest class in such a slice
 
 
 class Usual(NamedTuple):
@@ -54,17 +59,19 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     _targets: ClassVar[str]  # of the losses that the estimator knows by name
     _network: Network = field(init=False)
+    _approaches = False  # until a stage of a fit says otherwise
 
     hidden_layer_sizes: Sequence[int] = (64,)
     activation: str = "relu"
     _: KW_ONLY
-    loss: str | Callable[..., Any] | None = None
-    perturb: str = "weights"
+    loss: Any = None
+    vectorized: bool = False
+    perturb: str = "auto"
     sigma: float | Schedule | None = None
     n_pairs: int | None = None
     batch_size: int | str | None = "auto"
-    guide: str | None = None
-    guide_alpha: float = 0.9
+    guide: str | Callable[..., Any] | None = "auto"
+    guide_alpha: float | str = "auto"
     n_guides: int = 1
     optimizer: str | Optimizer = "adam"
     alpha: float = 0.0001
@@ -89,12 +96,16 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
         """The targets as the losses take them; sets ``classes_`` and ``n_outputs_``."""
 
     @abstractmethod
-    def _decoded(self, y: Array, predictions: Array) -> tuple[Array, Array]:
-        """Targets and predictions as the user knows them."""
+    def _answers(self, units: Units) -> Answers:
+        """What functions and scorers of the user's are given for raw outputs."""
 
     @abstractmethod
     def _score(self, raw: Array, data: Data) -> float:
         """The score of raw outputs, as `score` has it."""
+
+    def _weight(self, data: Data) -> Array | None:
+        """How much each example counts."""
+        return data.weight
 
     # -- what is taken -----------------------------------------------------------------------------
 
@@ -102,50 +113,72 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
         sizes = self.hidden_layer_sizes
         return tuple(sizes) if np.iterable(sizes) else (sizes,)
 
-    def _batch_size(self, n_samples: int) -> int:
-        if self.batch_size == "auto":
-            return n_samples if n_samples <= _FULL_BATCH else USUAL[self.perturb].batch_size
-        return n_samples if self.batch_size is None else min(int(self.batch_size), n_samples)
+    def _batch_size(self, data: Data) -> int:
+        if isinstance(self.batch_size, str):  # "auto"
+            if self._goal_is_of_each():
+                return len(data) if len(data) <= _FULL_BATCH else USUAL[self._moves()].batch_size
+            share = np.bincount(data.y).min() / len(data) if data.y.ndim == 1 else 1.0
+            return min(max(_METRIC_BATCH, math.ceil(_OF_EACH_CLASS / (share or 1.0))), len(data))
+        return len(data) if self.batch_size is None else min(int(self.batch_size), len(data))
 
-    def _loss_name(self) -> str:
-        """The loss, or the one by default, which metrics and functions are like."""
-        named = isinstance(self.loss, str) and self.loss in LOSSES
-        return str(self.loss) if named else losses_of(self._targets)[0]
+    def _goal(self) -> Any:
+        """What is minimised: a metric only once it has been approached."""
+        return goal_of(None if self._approaches else self.loss, self._targets)
 
-    def _is_metric(self) -> bool:
-        return isinstance(self.loss, str) and self.loss in METRICS
+    def _is_approached(self) -> bool:
+        """Whether a metric is approached by way of a loss of each example."""
+        automatic = self.perturb == "auto" and self.guide == "auto"
+        return automatic and not self._goal_is_of_each()
 
-    def _loss_row(self) -> Loss:
-        name = self._loss_name()
+    def _goal_is_of_each(self) -> bool:
+        """Whether the loss is one of each example by itself."""
+        goal = self._goal()
+        return isinstance(goal, str) and goal in LOSSES
+
+    def _moves(self) -> str:
+        """What is perturbed."""
+        if self.perturb != "auto":
+            return self.perturb
+        unguided = self.guide is None or self.guide == "auto"
+        return "activations" if unguided and self._goal_is_of_each() else "weights"
+
+    def _guides(self) -> str | Callable[..., Any] | None:
+        """What guides a search among weights."""
+        if self.guide == "auto":
+            return None if self._moves() == "activations" else "backprop"
+        return self.guide
+
+    def _loss_row(self, unit: float = 1.0) -> Loss:
+        """The loss, or what metrics and functions are like, for targets in this unit."""
+        name = each_of(self._goal(), self._targets)
         if name not in FAMILIES:
             return LOSSES[name]
-        option, row = FAMILIES[name]
-        return row(getattr(self, option))
+        option, row, degree = FAMILIES[name]
+        return row(getattr(self, option) / unit**degree)
 
     def _check_parameters(self) -> None:
         """Raise for what the strategy does not check; it checks the rest before it starts."""
-        names = losses_of(self._targets)
         for size in self._hidden():
             check_count("hidden_layer_sizes", size)
         check_choice("activation", self.activation, ACTIVATIONS)
-        if not callable(self.loss):
-            metrics = METRICS if self._targets == "labels" else ()
-            check_choice("loss", self.loss, (None, *names, *metrics))
-        self._loss_row()  # checks what the loss depends on
-        check_choice("perturb", self.perturb, tuple(USUAL))
+        check_flag("vectorized", self.vectorized)
+        self._loss_row()  # checks the loss, and what it depends on
+        check_choice("perturb", self.perturb, ("auto", *USUAL))
         if self.sigma is not None and not callable(self.sigma):
             check_positive("sigma", self.sigma, also=", a schedule or None")
         check_count("n_pairs", self.n_pairs, optional=True)
-        check_choice("guide", self.guide, (None, "backprop", "previous"))
-        if self.perturb == "activations" and self.guide is not None:
+        if not callable(self.guide):
+            check_choice("guide", self.guide, ("auto", None, "backprop", "previous"))
+        if self._moves() == "activations" and self._guides() is not None:
             raise ValueError(
                 f"guide={self.guide!r} guides a search among weights: set perturb='weights', or "
                 "guide=None"
             )
-        if self.perturb == "activations" and (callable(self.loss) or self._is_metric()):
+        if self._moves() == "activations" and not self._goal_is_of_each():
             raise ValueError(
                 "perturb='activations' needs the loss of each example by itself, which functions "
-                f"and metrics do not tell: take one of {', '.join(names)}, or perturb='weights'"
+                f"and metrics do not tell: take one of {', '.join(losses_of(self._targets))}, or "
+                "perturb='weights'"
             )
         check_choice("learning_rate", self.learning_rate, ("linear", "constant"))
         check_positive("learning_rate_init", self.learning_rate_init)
@@ -155,7 +188,8 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
             check_count("batch_size", self.batch_size, optional=True)
         check_between("alpha", self.alpha, 0.0, math.inf)
         check_between("tol", self.tol, 0.0, math.inf)
-        check_between("guide_alpha", self.guide_alpha, 0.0, 1.0)
+        if self.guide_alpha != "auto":
+            check_between("guide_alpha", self.guide_alpha, 0.0, 1.0)
         if self.max_time is not None:
             check_positive("max_time", self.max_time)
         if self.early_stopping:
@@ -183,33 +217,26 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
                 raise ValueError("sample_weight is zero for all samples: nothing to learn from")
             data = Data(X, y, weight).take(weight > 0)
         data = replace(data, y=self._encode(data.y, classes, reset))
+        data = replace(data, weight=self._weight(data))
         if data.y.min() < self._loss_row().least:
             raise ValueError(
                 f"y is as low as {data.y.min():g}: loss={self.loss!r} needs numbers of at least "
                 f"{self._loss_row().least:g}"
             )
-        if self._is_metric():
-            self._check_ranking(data)
+        if self._targets == "labels":
+            check_classes(self._goal(), len(self.classes_))
+            self._check_slices(data)
         self.out_activation_ = self._loss_row().out_activation(self.n_outputs_)
         return data
 
-    def _check_ranking(self, data: Data) -> None:
-        """Raise unless each slice holds both of two classes."""
-        if self.n_outputs_ > 1:
-            raise ValueError(f"loss={self.loss!r} is of two classes: y has {self.n_outputs_}")
-        batch_size, counts = self._batch_size(len(data)), np.bincount(data.y, minlength=2)
-        least = math.ceil(2 * len(data) / max(1, counts.min()))
-        if counts.min() == 0 or batch_size < min(least, len(data)):
+    def _check_slices(self, data: Data) -> None:
+        """Raise where a metric may not be defined for a slice."""
+        least, batch_size = least_slice(self._goal(), data.y), self._batch_size(data)
+        if batch_size < min(least, len(data)) or least > 2 * len(data):
             raise ValueError(
-                f"batch_size={batch_size} may leave a slice with one class, of which there is no "
-                f"{self.loss}: set batch_size={least} or more, or None for all samples"
+                f"batch_size={batch_size} may leave a slice without one of the classes, of which "
+                f"there is no {self.loss}: set batch_size={least} or more, or None for all samples"
             )
-
-    def _minimised(self) -> Loss | Callable[..., Any]:
-        """The loss as objectives take it."""
-        if callable(self.loss):
-            return self._user_loss
-        return METRICS[str(self.loss)] if self._is_metric() else self._loss_row()
 
     def _split(self, data: Data) -> tuple[Data, Data]:
         """Training and validation parts."""
@@ -240,9 +267,3 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
     def _predictions(self, raw: Array) -> Array:
         """Probabilities of the classes, or expected targets."""
         return PREDICTIONS[self.out_activation_](raw)
-
-    def _user_loss(self, y: Array, raw: Array, weight: Array | None) -> Any:
-        """The value of a loss of the user's."""
-        weights = {} if weight is None else {"sample_weight": weight}
-        loss: Any = self.loss
-        return loss(*self._decoded(y, self._predictions(raw)), **weights)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from blackbox_es.neural.activations import ACTIVATIONS
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.losses import Loss, as_loss
+from blackbox_es.neural.standins import Slope, mean_slope
 
 Array = npt.NDArray[Any]
 
@@ -168,23 +170,36 @@ class Network:
         ValueError
             If the loss has no gradient.
         """
-        row = as_loss(loss)
-        slope = row.gradient
-        if slope is None:
-            raise ValueError(f"loss={loss!r} has no gradient: its values are steps")
+        slope = partial(mean_slope, loss=loss)
+        gradient, raw = self.backward(theta, data, slope)
+        return float(np.average(as_loss(loss).values(raw, data.y), weights=data.weight)), gradient
+
+    def backward(self, theta: Array, data: Data, slope: Slope) -> tuple[Array, Array]:
+        """The gradient by backpropagation of anything with a slope at the raw outputs.
+
+        Parameters
+        ----------
+        theta : ndarray of shape (n_parameters,)
+        data : Data
+        slope : callable
+            ``slope(y, raw, weight)``, shape (n_samples, n_outputs): the derivative of a function of
+            the raw outputs of all examples.
+
+        Returns
+        -------
+        gradient : ndarray of shape (n_parameters,)
+        raw : ndarray of shape (n_samples, n_outputs)
+        """
         coefs, intercepts = self.unpack(theta)
         inputs, linear = self._layers(coefs, intercepts, data.X)
-        weight = np.ones(len(data)) if data.weight is None else data.weight
-        weight = (weight / weight.sum()).astype(data.X.dtype, copy=False)
-        value = float(weight.astype(np.float64) @ row.values(linear[-1], data.y))
-        delta = slope(linear[-1], data.y) * weight[:, None]
+        delta = slope(data.y, linear[-1], data.weight)
         parts: list[Array] = []
         for layer in reversed(range(len(coefs))):
             parts += [delta.sum(axis=0), inputs[layer].T @ delta]
             if layer:
                 derivative = ACTIVATIONS[self.activation].derivative
                 delta = (delta @ coefs[layer].T) * derivative(linear[layer - 1])
-        return value, self.pack(parts[::-1][::2], parts[::-1][1::2])
+        return self.pack(parts[::-1][::2], parts[::-1][1::2]), linear[-1]
 
     def _layers(
         self, coefs: Sequence[Array], intercepts: Sequence[Array], X: Array

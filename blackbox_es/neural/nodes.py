@@ -6,7 +6,6 @@ direction in the space of units tells more than one in the far larger space of w
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +16,7 @@ from blackbox_es._threads import ALONE, Threads
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.kernels import BLOCK
 from blackbox_es.neural.losses import Loss
+from blackbox_es.neural.metrics import Metric
 from blackbox_es.neural.network import Network
 from blackbox_es.neural.objective import PooledLoss
 from blackbox_es.neural.tasks import activation_losses, activation_sums
@@ -187,7 +187,7 @@ class ActivationObjective(PooledLoss):
     def __init__(
         self,
         network: Network,
-        loss: str | Loss | Callable[..., Any],  # a function is refused by `ActivationNoise.losses`
+        loss: str | Loss | Metric,  # a metric is refused by `ActivationNoise.losses`
         data: Data,
         *,
         batch_size: int,

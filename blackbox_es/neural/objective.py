@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -12,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es._threads import ALONE, Threads
-from blackbox_es._validation import as_value
 from blackbox_es.generation import Generation
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.examples import Examples
-from blackbox_es.neural.losses import Loss, as_loss
+from blackbox_es.neural.losses import Loss, as_loss, guide_of
 from blackbox_es.neural.metrics import Metric
 from blackbox_es.neural.network import Network
+from blackbox_es.neural.standins import Slope, mean_slope
 from blackbox_es.neural.tasks import Population, population_losses, population_outputs
 from blackbox_es.noise import Key, Range
 from blackbox_es.samplers import Guided, LowRank
@@ -36,8 +37,8 @@ class PooledLoss(ABC):
     Parameters
     ----------
     network : Network
-    loss : str, Loss or callable
-        A row of `LOSSES` or its name, or ``loss(y, outputs, weight or None) -> float``.
+    loss : str, Loss or Metric
+        A row of `LOSSES` or its name, or a loss of many examples together.
     data : Data
         The examples, in float32 or float64. The loss is ``sum_i w_i l_i / sum_i w_i``, in
         expectation over pools.
@@ -46,20 +47,24 @@ class PooledLoss(ABC):
         The generation with which the first epoch begins.
     threads : Threads
         Share the work; values do not depend on them.
+    n_slices : int
+        Into which the pool is cut. Classes are spread evenly over pools and slices.
     """
 
     def __init__(
         self,
         network: Network,
-        loss: str | Loss | Callable[..., Any],
+        loss: str | Loss | Metric,
         data: Data,
         *,
         pool_size: int,
+        n_slices: int = 1,
         first: int,
         threads: Threads,
     ) -> None:
         self.network, self.loss, self.data = network, loss, data.for_kernels()
-        strata = data.y if isinstance(loss, Metric) else None
+        parts = pool_size < len(data) or n_slices > 1
+        strata = data.y if parts and data.y.ndim == 1 else None
         self.examples = Examples(len(data), pool_size, data.weight, first, strata)
         self.threads = threads
 
@@ -92,7 +97,7 @@ class NetworkObjective(PooledLoss):
     def __init__(
         self,
         network: Network,
-        loss: str | Loss | Callable[..., Any],
+        loss: str | Loss | Metric,
         data: Data,
         *,
         batch_size: int,
@@ -103,8 +108,8 @@ class NetworkObjective(PooledLoss):
         self.batch_size = min(batch_size, len(data))
         per_slice = min(max(_LEAST_PAIRS, network.n_parameters // 1024 * 16), _MOST_PAIRS)
         n_slices = max(1, min(n_pairs // per_slice, len(data) // self.batch_size))
-        pool_size = n_slices * self.batch_size
-        super().__init__(network, loss, data, pool_size=pool_size, first=first, threads=threads)
+        pools = {"pool_size": n_slices * self.batch_size, "n_slices": n_slices, "first": first}
+        super().__init__(network, loss, data, threads=threads, **pools)
         # Pairs of one slice are neighbours, as the kernel likes them.
         self._starts = np.arange(n_pairs) * n_slices // n_pairs * self.batch_size
 
@@ -115,8 +120,8 @@ class NetworkObjective(PooledLoss):
     def __call__(self, theta: Array) -> float:
         """The mean loss over all examples."""
         data, raw = self.data, self.network.forward(theta, self.data.X)
-        if callable(self.loss):
-            return as_value(self.loss(data.y, raw, data.weight), "the loss")
+        if isinstance(self.loss, Metric):
+            return self.loss(data.y, raw, data.weight)
         return float(np.average(as_loss(self.loss).values(raw, data.y), weights=data.weight))
 
     def evaluate_generation(self, generation: Generation) -> Array:
@@ -135,14 +140,15 @@ class NetworkObjective(PooledLoss):
                 f"n_pairs={self._starts.size}"
             )
         rows = self.examples.pool(generation.key).rows
-        # A function is given the user's weights, and weights what it likes.
-        data = self.data.take(rows) if callable(self.loss) else self.pool(generation.key)
+        # A metric is given the user's weights, and weights what it likes.
+        of_each = not isinstance(self.loss, Metric)
+        data = self.pool(generation.key) if of_each else self.data.take(rows)
 
         def evaluate(pairs: Range) -> tuple[Array, Array]:
             return self._losses(self._population(generation, pairs), data)
 
         values, squares = zip(*self.threads.map(evaluate, self._tasks()), strict=True)
-        if len(data) < len(self.data) and not callable(self.loss):
+        if len(data) < len(self.data) and of_each:
             self.examples.learn(rows, sum(squares) / generation.sampler.sigma**2)
         return np.concatenate(values, axis=1)
 
@@ -175,21 +181,24 @@ class NetworkObjective(PooledLoss):
 
     def _losses(self, population: Population, data: Data) -> tuple[Array, Array]:
         """Mean losses of some pairs, and how much those of each example differ."""
-        if not callable(self.loss):
+        if not isinstance(self.loss, Metric):
             sums, squares = population_losses(population, self.loss, data)
             return sums / self.batch_size, squares
         outputs = population_outputs(population, data.X)
         values = np.empty(outputs.shape[:2])
-        for pair, start in enumerate(population.starts):
-            part = data.take(slice(start, start + self.batch_size))
-            if isinstance(self.loss, Metric):
-                values[:, pair] = self.loss.values(part.y, outputs[:, pair], part.weight)
-                continue
-            for half in (0, 1):
-                value = self.loss(part.y.copy(), outputs[half, pair], part.weight)
-                values[half, pair] = as_value(value, "the loss")
+        for start in np.unique(population.starts):  # pairs of a slice are judged together
+            pairs = np.flatnonzero(population.starts == start)
+            part, raw = data.take(slice(start, start + self.batch_size)), outputs[:, pairs]
+            losses = self.loss.values(part.y, raw.reshape(-1, *raw.shape[2:]), part.weight)
+            values[:, pairs] = losses.reshape(2, -1)
         return values, np.empty(0)
 
-    def gradient(self, theta: Array, key: Key, loss: str | Loss) -> Array:
-        """The gradient of a smooth loss by backpropagation, over the pool of a generation."""
-        return self.network.gradient(theta, self.pool(key), loss)[1]
+    def gradient(self, theta: Array, key: Key) -> Array:
+        """The guide by backpropagation, over the pool of a generation."""
+        return self.network.backward(theta, self.pool(key), self._slope())[0]
+
+    def _slope(self) -> Slope:
+        """Of the loss, or of its stand-in."""
+        if not isinstance(self.loss, Metric):
+            return partial(mean_slope, loss=guide_of(self.loss))
+        return self.loss.slope

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import copy
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 from joblib import effective_n_jobs
+from sklearn.exceptions import UndefinedMetricWarning
 from threadpoolctl import threadpool_limits
 
 from blackbox_es._progress import ProgressBar
@@ -19,13 +21,14 @@ from blackbox_es._threads import Threads
 from blackbox_es._validation import as_seed, check_function
 from blackbox_es.evaluation import Callback
 from blackbox_es.neural.data import Data
-from blackbox_es.neural.descent import ActivationDescent, Descent, WeightDescent
+from blackbox_es.neural.descent import ActivationDescent, Descent, Step, WeightDescent
 from blackbox_es.neural.fitted import FittedMLP
-from blackbox_es.neural.losses import guide_of
+from blackbox_es.neural.metrics import Metric
 from blackbox_es.neural.mlp import USUAL
 from blackbox_es.neural.network import Network
 from blackbox_es.neural.objective import NetworkObjective, PooledLoss
 from blackbox_es.neural.penalty import penalized
+from blackbox_es.neural.units import Units
 from blackbox_es.schedules import Linear
 from blackbox_es.shaping import resolve
 from blackbox_es.strategies import GuidedES, VanillaES
@@ -33,10 +36,36 @@ from blackbox_es.strategies import GuidedES, VanillaES
 Array = npt.NDArray[Any]
 
 _GENERATIONS_PER_EPOCH = 10  # at least: one pass over few examples says little about progress
+_REFINES = 0.1  # of the learning rate, where a loss of each example has been learnt before
 _NOTHING_LEARNT = (
     "in no generation did the loss tell one direction from its opposite: the weights are those the "
     "fit began with, but for the penalty; take a larger sigma, or a loss that changes with them"
 )
+
+
+class Trained(NamedTuple):
+    """What has been done so far.
+
+    Attributes
+    ----------
+    n_generations : int
+    n_failed : int
+        Losses that failed.
+    n_telling : int
+        Generations that told a direction.
+    stopped : bool
+        By the clock, or by the user.
+    """
+
+    n_generations: int = 0
+    n_failed: int = 0
+    n_telling: int = 0
+    stopped: bool = False
+
+    def plus(self, step: Step) -> Trained:
+        """A generation more."""
+        done, failed = self.n_generations + 1, self.n_failed + step.n_failed
+        return Trained(done, failed, self.n_telling + step.tells)
 
 
 class ESMLP(FittedMLP):
@@ -84,13 +113,30 @@ class ESMLP(FittedMLP):
             data, validation = self._check_data(X, y, sample_weight, None, reset=not resume), None
             if self.early_stopping:
                 data, validation = self._split(data)
-            theta = self._network.pack(self.coefs_, self.intercepts_) if resume else None
-            self._start(data, theta, self.max_iter)
-            n_failed, n_telling = self._train(data, self.max_iter, validation, wants_stop)
-        _warn_of(n_failed, stacklevel=3)
-        if n_telling == 0:
+            done = self._fit(data, resume, validation, wants_stop)
+        _warn_of(done.n_failed, stacklevel=3)
+        if done.n_telling == 0:
             warnings.warn(_NOTHING_LEARNT, RuntimeWarning, stacklevel=2)
         return self
+
+    def _fit(
+        self, data: Data, resume: bool, validation: Data | None, wants_stop: Callback | None
+    ) -> Trained:
+        """Train in one stage, or in two.
+
+        A metric may be flat where nothing has been learnt. It is approached from what stands for
+        it, a loss of each example, which takes half of the generations.
+        """
+        until = math.inf if self.max_time is None else time.perf_counter() + self.max_time
+        first = 0 if resume or not self._is_approached() else self.max_iter // 2
+        total = Trained()
+        for approaches, n in ((True, first), (False, self.max_iter - first)):
+            if n and not total.stopped:
+                self._approaches = approaches
+                self._start(data, resume, n, total)
+                total = self._train(data, n, total, until, validation, wants_stop)
+                resume = True
+        return total
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any) -> Self:
         if self.early_stopping:
@@ -100,10 +146,9 @@ class ESMLP(FittedMLP):
             dtype = None if first else self.coefs_[0].dtype  # that of the first call
             data = self._check_data(X, y, sample_weight, classes, reset=first, dtype=dtype)
             if first or not self._incremental:
-                theta = None if first else self._network.pack(self.coefs_, self.intercepts_)
-                self._start(data, theta, None)
-            n_failed, _ = self._train(data, None)
-        _warn_of(n_failed, stacklevel=4)
+                self._start(data, not first, None)
+            done = self._train(data, None)
+        _warn_of(done.n_failed, stacklevel=4)
         return self
 
     @contextmanager
@@ -117,18 +162,24 @@ class ESMLP(FittedMLP):
                 self.__dict__ = before
             raise
 
-    def _start(self, data: Data, theta: Array | None, max_iter: int | None) -> None:
-        """The network, and the strategy that trains it."""
+    def _start(
+        self, data: Data, resume: bool, max_iter: int | None, done: Trained | None = None
+    ) -> None:
+        """The network, and the strategy that trains it; a stage begins where the last one ended."""
         seed = as_seed(self.random_state)
         network = Network((data.X.shape[1], *self._hidden(), self.n_outputs_), self.activation)
-        if theta is not None and network.layer_sizes != self._network.layer_sizes:
+        if resume and network.layer_sizes != self._network.layer_sizes:
             raise ValueError(
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} is not what was fitted: a fit can "
                 "only be continued with the same network; set warm_start=False to begin anew"
             )
-        if theta is None:
+        units = Units.of(data, self._loss_row(), self.n_outputs_)
+        if resume:
+            theta = units.inner(network, self.coefs_, self.intercepts_)
+        else:
             theta = network.initial(np.random.default_rng(seed))
-        rate = float(self.learning_rate_init)
+        begins = done is None or done.n_generations == 0
+        rate = float(self.learning_rate_init) * (1.0 if begins else _REFINES)
         falling = max_iter is not None and self.learning_rate == "linear"
         penalty = network.is_weight() * (self.alpha / data.total_weight)
         descent = self._descent_from(
@@ -137,21 +188,22 @@ class ESMLP(FittedMLP):
             optimizer=penalized(self.optimizer, penalty),
             learning_rate=Linear(rate, 0.0, max_iter) if falling else rate,  # type: ignore[arg-type]
         )
-        self._network, self._descent = network, descent  # only now: a parameter may be invalid
+        # Only now: a parameter may be invalid.
+        self._network, self._units, self._descent = network, units, descent
         self._incremental = max_iter is None
-        self._reset()
+        self._reset(begins)
 
     def _descent_from(self, seed: int, theta: Array, **how: Any) -> Descent:
         """What moves the weights from ``theta`` on."""
-        usual = USUAL[self.perturb]
+        usual = USUAL[self._moves()]
         how["sigma"] = usual.sigma if self.sigma is None else self.sigma
         how["n_pairs"] = int(usual.n_pairs if self.n_pairs is None else self.n_pairs)
-        if self.perturb == "activations":
+        if self._moves() == "activations":
             return ActivationDescent(seed, theta, shape=resolve(self.shaping), **how)
         how["shaping"] = self.shaping
         es = (
             VanillaES(beta=float(theta.size), **how)
-            if self.guide is None
+            if self._guides() is None
             else GuidedES(alpha=self.guide_alpha, n_guides=self.n_guides, **how)
         )
         return WeightDescent(es, seed, theta)
@@ -160,26 +212,23 @@ class ESMLP(FittedMLP):
         self,
         data: Data,
         max_iter: int | None,
+        done: Trained | None = None,
+        until: float = math.inf,
         validation: Data | None = None,
         wants_stop: Callback | None = None,
-    ) -> tuple[int, int]:
-        """Run generations: ``max_iter`` of them at most, or one pass over the data if None.
-
-        Returns the number of losses that failed, and of generations that told a direction.
-        """
-        begun, first = time.perf_counter(), self.n_iter_
-        n_stale = n_failed = n_telling = 0
+    ) -> Trained:
+        """Run generations: ``max_iter`` of them at most, or one pass over the data if None."""
+        first, n_stale = self.n_iter_, 0
+        total = Trained() if done is None else done
         with ExitStack() as stack:
             # Small products only: threads of the kernels are ours, those of BLAS would fight them.
             stack.enter_context(threadpool_limits(1, user_api="blas"))
-            threads = stack.enter_context(Threads(effective_n_jobs(self.n_jobs)))
-            objective = self._descent.objective(
-                self._network,
-                self._minimised(),
-                data,
-                batch_size=self._batch_size(len(data)),
-                threads=threads,
+            # Of some network or other a metric of scikit-learn's is not defined: it has a value.
+            stack.enter_context(
+                warnings.catch_warnings(action="ignore", category=UndefinedMetricWarning)
             )
+            threads = stack.enter_context(Threads(effective_n_jobs(self.n_jobs)))
+            objective = self._objective(data, threads)
             bar = stack.enter_context(ProgressBar(self.verbose, max_iter))
             epoch = max(_GENERATIONS_PER_EPOCH, objective.examples.pools_per_epoch)
             stack.callback(self._settle, first, epoch)
@@ -187,29 +236,45 @@ class ESMLP(FittedMLP):
                 descent = copy(self._descent)
                 step = descent.step(objective, self._surrogate(objective))
                 self._count(descent, step, objective)
-                n_failed, n_telling = n_failed + step.n_failed, n_telling + step.tells
+                if step.note and self.guide != "auto":  # of what the user has chosen
+                    warnings.warn(step.note, RuntimeWarning, stacklevel=4)
+                total = total.plus(step)
                 bar.update(self.loss_)
                 if max_iter and i % epoch == 0:
                     n_stale = 0 if self._judge(epoch, validation) else n_stale + 1
-                out_of_time = self.max_time is not None and (
-                    time.perf_counter() - begun >= self.max_time
-                )
                 ended = step.stop or i == max_iter or n_stale >= self.n_iter_no_change
                 # Last, and always: a callback that saves the model is to see the last generation.
                 stopped = wants_stop is not None and wants_stop(self._intermediate_result())
-                if ended or out_of_time or stopped:
+                stopped = stopped or time.perf_counter() >= until
+                if ended or stopped:
                     if i % epoch:  # judge what came after the last whole epoch
                         self._judge(i % epoch, validation)
-                    break
-        return n_failed, n_telling
+                    return total._replace(stopped=stopped)
+        raise AssertionError  # the loop ends at its last generation
+
+    def _objective(self, data: Data, threads: Threads) -> PooledLoss:
+        """What is minimised, in the units of the network."""
+        units, row = self._units, self._loss_row(self._units.out_scale)
+        goal = row if self._goal_is_of_each() else self._metric()
+        own = isinstance(goal, Metric) or row.targets == "labels"
+        y = data.y if own else units.targets(data.y, row)
+        data = Data(units.inputs(data.X), y, data.weight)
+        batch_size = self._batch_size(data)
+        return self._descent.objective(
+            self._network, goal, data, batch_size=batch_size, threads=threads
+        )
 
     def _surrogate(self, objective: PooledLoss) -> Array | None:
-        """The guide: the gradient of a loss that has one, or the last estimate."""
-        descent = self._descent
-        if self.guide == "backprop":
+        """The guide: the gradient of a loss that has one, a function's, or the last estimate."""
+        descent, guide = self._descent, self._guides()
+        if callable(guide):
+            data = objective.pool(descent.key)
+            given = guide(self._network, descent.x, data.X, data.y, data.weight)
+            return np.asarray(given)
+        if guide == "backprop":
             assert isinstance(objective, NetworkObjective)
-            return objective.gradient(descent.x, descent.key, guide_of(self._loss_row()))
-        return descent.state.gradient if self.guide == "previous" else None
+            return objective.gradient(descent.x, descent.key)
+        return descent.state.gradient if guide == "previous" else None
 
 
 def _warn_of(n_failed: int, stacklevel: int) -> None:

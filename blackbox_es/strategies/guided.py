@@ -178,7 +178,7 @@ class GuidedES(ScaledStrategy):
         quality = memory.quality.update(told.odd, latent, _MEMORY, alpha / (1.0 - alpha))
         return replace(memory, quality=quality)
 
-    def _note(self, before: Any, after: Any) -> str | None:
+    def note(self, before: Any, after: Any) -> str | None:
         # At first there may be no estimate yet to guide by.
         if after.t > 0 and after.memory.n_rejected > before.memory.n_rejected:
             return _REJECTED

@@ -1,0 +1,90 @@
+"""What the parameter `loss` of the estimators means: a row of a table, or a metric of one's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import get_scorer, get_scorer_names
+
+from blackbox_es.neural.losses import LOSSES, SYNONYMS, losses_of
+from blackbox_es.neural.metrics import METRICS, Metric, cost_metric, metrics_of
+from blackbox_es.neural.scoring import Answers, is_scorer, of_function, of_scorer
+from blackbox_es.neural.standins import Slope
+
+Array = npt.NDArray[Any]
+
+
+def goal_of(loss: Any, targets: str) -> Any:
+    """A name in `LOSSES` or `METRICS`, a matrix of costs, a function or a scorer; None is the first.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these, or not for such targets.
+    """
+    names = (*losses_of(targets), *metrics_of(targets))
+    if loss is None:
+        return names[0]
+    if isinstance(loss, str):
+        if SYNONYMS.get(loss, loss) in names:
+            return SYNONYMS.get(loss, loss)
+        if loss in get_scorer_names():
+            return get_scorer(loss)
+    elif callable(loss):
+        return loss
+    elif targets == "labels":
+        cost = np.asarray(loss, np.float64)
+        if cost.ndim == 2 and cost.shape[0] == cost.shape[1] > 1 and np.isfinite(cost).all():
+            return cost
+    also = " a square matrix of finite costs," if targets == "labels" else ""
+    raise ValueError(
+        f"loss={loss!r}: expected one of {', '.join(names)}, the name of a scorer of scikit-learn,"
+        f"{also} a function or a scorer"
+    )
+
+
+def each_of(goal: Any, targets: str) -> str:
+    """The name of a loss of each example, by default where the goal is none."""
+    return goal if isinstance(goal, str) and goal in LOSSES else losses_of(targets)[0]
+
+
+def metric_of(goal: Any, answers: Answers, vectorized: bool, stand_in: Slope) -> Metric:
+    """The metric of a goal that is no loss of each example.
+
+    Parameters
+    ----------
+    goal
+        As `goal_of` gives it.
+    answers : Answers
+    vectorized : bool
+        A function takes the outputs of all networks at once.
+    stand_in : callable
+        The slope that guides a search for what is not known.
+    """
+    if isinstance(goal, str):
+        return METRICS[goal]
+    if isinstance(goal, np.ndarray):
+        return cost_metric(goal)
+    if is_scorer(goal):
+        return of_scorer(goal, answers, stand_in)
+    return of_function(goal, answers, stand_in, vectorized)
+
+
+def check_classes(goal: Any, n_classes: int) -> None:
+    """Raise ValueError if there are more classes, or others, than a goal is for."""
+    if isinstance(goal, np.ndarray) and len(goal) != n_classes:
+        raise ValueError(f"loss has costs for {len(goal)} classes: y has {n_classes}")
+    named = isinstance(goal, str) and goal in METRICS
+    if named and n_classes > 2 and METRICS[goal].n_classes == "two":
+        also = {"f1": "f1_macro", "roc_auc": "roc_auc_ovr"}.get(goal)
+        cure = f": take {also}" if also else ""
+        raise ValueError(f"loss={goal!r} is of two classes: y has {n_classes}{cure}")
+
+
+def least_slice(goal: Any, y: Array) -> int:
+    """Examples that hold each class of labels y where each slice has its share of them."""
+    if not (isinstance(goal, str) and goal in METRICS and METRICS[goal].each_class):
+        return 1
+    return int(np.ceil(2 * len(y) / np.bincount(y).min()))
