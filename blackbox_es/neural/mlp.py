@@ -74,7 +74,7 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
     guide_alpha: float | str = "auto"
     n_guides: int = 1
     optimizer: str | Optimizer = "adam"
-    alpha: float = 0.0001
+    alpha: float = 1.0
     learning_rate: str = "linear"
     learning_rate_init: float = 0.01
     shaping: str | Callable[..., Any] = "raw"
