@@ -100,11 +100,11 @@ class WeightDescent(Descent):
     @np.errstate(over="ignore", invalid="ignore")  # a step that overflows is not taken
     def step(self, objective: NetworkObjective, surrogate: Array | None) -> Step:
         self.es.sampler = LowRank(objective.network.shapes, threads=objective.threads)
-        state, generation = steps.ask(self.es, self.state, self.seed, surrogate)
+        asked, generation = steps.ask(self.es, self.state, self.seed, surrogate)
         values = objective.evaluate_generation(generation)
-        state, info = steps.tell(self.es, state, generation, values)
+        state, info = steps.tell(self.es, asked, generation, values)
         assert isinstance(state, GradientState)
-        note = self.es.note(self.state, state)
+        note = self.es.note(self.state, asked) or self.es.note(asked, state)
         self.state, self._n_flat = state, self._n_flat + 1 if info.flat else 0
         stop = info.stop is not None or self._n_flat >= steps.FLAT_GENERATIONS
         tells = info.stop is None and not info.flat
