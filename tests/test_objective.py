@@ -12,6 +12,7 @@ from blackbox_es._threads import Threads
 from blackbox_es.generation import Generation
 from blackbox_es.neural import kernels
 from blackbox_es.neural.data import Data
+from blackbox_es.neural.examples import Examples
 from blackbox_es.neural.losses import LOSSES
 from blackbox_es.neural.metrics import Metric
 from blackbox_es.neural.network import Network
@@ -156,6 +157,23 @@ def test_slices(batch_size, n_pairs, n_slices):
     pool = whole.examples.pool(gen.key).rows
     expected = dense(log_loss, gen, NETWORK, X, LABELS, None, pool, batch, n_slices)
     np.testing.assert_allclose(whole.evaluate_generation(gen), expected, rtol=1e-9)
+
+
+def test_classes_are_spread_over_slices():
+    """Each slice has its share of them, of losses and metrics alike; numbers have no classes."""
+    mean = metric(lambda y, raw, w: raw.mean())
+    spread = Examples(N, 32, None, 0, LABELS)
+    in_slices = Examples(N, N, None, 0, LABELS)
+    for index in range(3):
+        key = 3, index
+        for loss in ("log_loss", mean):
+            rows = objective(loss).examples.pool(key).rows
+            assert bits(rows) == bits(spread.pool(key).rows)
+            assert objective(loss, batch_size=N).examples.pool(key).rows == slice(None)
+            rows = objective(loss, n_pairs=96).examples.pool(key).rows
+            assert bits(rows) == bits(in_slices.pool(key).rows)
+        numbers = objective("squared_error", TARGETS).examples.pool(key).rows
+        assert bits(numbers) == bits(Examples(N, 32, None, 0).pool(key).rows)
 
 
 @pytest.mark.parametrize(
