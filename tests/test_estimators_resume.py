@@ -143,6 +143,33 @@ def test_interrupted_at_any_line(cls):
     assert counts == set(range(1, 13))
 
 
+def stopped(n_iter):
+    """A callback that ends a fit after so many generations."""
+
+    def stop(intermediate_result):
+        if intermediate_result.nit == n_iter:
+            raise StopIteration
+
+    return stop
+
+
+@pytest.mark.skipif(_jit.DISABLED, reason="slow without kernels, and they are not what is tested")
+@both
+def test_interrupted_at_any_line_of_two_stages(cls):
+    """A metric is approached first: what ends between the stages is whole, too."""
+    options = {"perturb": "auto", "guide": "auto", "n_pairs": 4, "max_iter": 4, "batch_size": None}
+    options["loss"] = "balanced_accuracy" if cls is ESMLPClassifier else "ndcg"
+    wholes, counts = {}, set()
+    for model in cut_short(cls, **options):
+        n = model.n_iter_
+        if n not in wholes:
+            whole = cls(**SHORT | options).fit(X, Y, callback=stopped(n))
+            wholes[n] = fitted(whole), fitted(whole.partial_fit(X, Y))
+        assert (fitted(model), fitted(model.partial_fit(X, Y))) == wholes[n]
+        counts.add(n)
+    assert counts == {1, 2, 3, 4}
+
+
 @pytest.mark.skipif(_jit.DISABLED, reason="slow without kernels, and they are not what is tested")
 @both
 def test_interrupted_while_it_is_judged(cls):

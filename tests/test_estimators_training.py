@@ -1,6 +1,7 @@
 """How the estimators train: path, budgets, rates and penalty, exactly where that can be said."""
 
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -85,6 +86,100 @@ def test_any_number_of_threads(cls, batch_size):
     for options in ({}, {"loss": loss}, {"guide": "backprop"}):
         options |= {"n_pairs": 300, "batch_size": batch_size}
         assert bits(fit(cls, n_jobs=3, **options)) == bits(fit(cls, **options))
+
+
+# -- what is chosen ------------------------------------------------------------------------------
+
+CHOSEN = QUICK | {"perturb": "auto", "guide": "auto"}
+
+
+def squares(y, p):
+    """A function of the user's."""
+    return float(np.square(y - p.T).mean())
+
+
+@both
+@batches
+def test_a_loss_of_each_example_moves_activations(cls, batch_size):
+    """By default, without a guide; with one, weights are moved."""
+    options = CHOSEN | {"batch_size": batch_size}
+    defaults = {name: getattr(cls(), name) for name in ("perturb", "guide", "guide_alpha")}
+    assert defaults == {"perturb": "auto", "guide": "auto", "guide_alpha": "auto"}
+    expected = fit(cls, batch_size=batch_size, perturb="activations", guide=None)
+    for guide in ("auto", None):
+        assert bits(vector(cls(**options | {"guide": guide}).fit(X, Y))) == bits(expected)
+    for guide in ("backprop", "previous"):
+        model = cls(**options | {"guide": guide}).fit(X, Y)
+        assert bits(vector(model)) == bits(fit(cls, batch_size=batch_size, guide=guide))
+    guided = fit(cls, batch_size=batch_size, guide="auto")  # weights
+    assert bits(guided) == bits(fit(cls, batch_size=batch_size, guide="backprop"))
+
+
+@both
+@pytest.mark.parametrize("learning_rate", ["linear", "constant"])
+def test_a_function_is_approached(cls, learning_rate):
+    """Half of a fit moves activations by the loss of each example, and half guided weights.
+
+    The second one is a warm start of the first at a tenth of the rate, bit for bit.
+    """
+    options = CHOSEN | {"learning_rate": learning_rate, "max_iter": 25}
+    model = cls(**options, loss=squares).fit(X, Y)
+    stages = cls(**options | {"max_iter": 12, "perturb": "activations", "guide": None}).fit(X, Y)
+    counts = "n_iter_", "t_", "n_evaluations_", "n_example_forwards_"
+    first = [getattr(stages, name) for name in counts]
+    curve = stages.loss_curve_
+    stages.set_params(max_iter=13, perturb="weights", guide="backprop", loss=squares)
+    stages.set_params(learning_rate_init=0.001, warm_start=True).fit(X, Y)
+    assert bits(vector(model)) == bits(vector(stages))
+    assert bits(model.loss_curve_) == bits(curve + stages.loss_curve_)
+    assert model.best_loss_ == stages.best_loss_
+    assert first[0] == 12
+    for name, n in zip(counts, first, strict=True):
+        assert getattr(model, name) == n + getattr(stages, name)
+
+
+@both
+def test_what_is_not_approached(cls):
+    """A function where something is chosen, or that goes on from a fit; one generation has no half.
+
+    Then weights move, by the function alone.
+    """
+    loss = {"loss": squares}
+    for options in ({"perturb": "weights"}, {"guide": None}, {"guide": "backprop"}):
+        model = cls(**CHOSEN | loss | options).fit(X, Y)
+        assert model.n_evaluations_ == 3 * 32
+    one = cls(**CHOSEN | loss | {"max_iter": 1, "warm_start": True}).fit(X, Y)
+    assert (one.n_iter_, one.n_evaluations_) == (1, 32)
+    assert one.set_params(max_iter=4).fit(X, Y).n_evaluations_ == 4 * 32
+
+
+@both
+@pytest.mark.parametrize("how", [StopIteration, KeyboardInterrupt, "max_time"], ids=str)
+def test_what_ended_while_it_was_approached(cls, how):
+    """A fit that ended in its first half is continued, and begun anew, as any other one is."""
+    options = CHOSEN | {"max_iter": 12, "loss": squares}
+
+    def stop(intermediate_result):
+        if intermediate_result.nit == 3:
+            raise how
+
+    model = cls(**options)
+    if how == "max_time":
+        model.set_params(max_time=1e-9).fit(X, Y).set_params(max_time=None)
+        assert model.n_iter_ == 1
+    else:
+        with pytest.raises(how) if how is KeyboardInterrupt else nullcontext():
+            model.fit(X, Y, callback=stop)
+        assert model.n_iter_ == 3
+    twin = clone(model).set_params(perturb="activations", guide=None, max_iter=1, loss=None)
+    twin.fit(X, Y)
+    twin.coefs_, twin.intercepts_ = model.coefs_, model.intercepts_
+    twin.set_params(perturb="weights", guide="backprop", loss=squares).partial_fit(X, Y)
+    assert bits(vector(model.partial_fit(X, Y))) == bits(vector(twin))
+    again = clone(model).fit(X, Y)
+    assert fitted(model.fit(X, Y)) == fitted(again)
+    with pytest.raises(ValueError, match="loss='none'"):
+        model.set_params(loss="none").fit(X, Y)
 
 
 # -- partial_fit and warm_start ------------------------------------------------------------------
