@@ -14,10 +14,14 @@ from blackbox_es.neural.units import Units
 
 WEIGHTS = {"perturb": "weights", "guide": None, "random_state": 0}
 QUICK = WEIGHTS | {"hidden_layer_sizes": (4,), "n_pairs": 16, "max_iter": 3}
-LEARN = WEIGHTS | {"hidden_layer_sizes": (8,), "n_pairs": 64, "max_iter": 150} | {
-    "learning_rate_init": 0.05,
-    "sigma": 0.1,
-}
+LEARN = (
+    WEIGHTS
+    | {"hidden_layer_sizes": (8,), "n_pairs": 64, "max_iter": 150}
+    | {
+        "learning_rate_init": 0.05,
+        "sigma": 0.1,
+    }
+)
 X, Y = shuffle(*load_iris(return_X_y=True), random_state=0)
 X = scale(X)
 

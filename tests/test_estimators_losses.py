@@ -167,6 +167,77 @@ def test_a_loss_cannot_reach_the_data():
     assert bits(scribbled) == bits(fit(ESMLPRegressor, loss=mean_squared_error))
 
 
+# -- units ---------------------------------------------------------------------------------------
+
+perturbs = pytest.mark.parametrize("perturb", ["weights", "activations"])
+NUMBERS = {
+    "squared_error": 2,
+    "absolute_error": 1,
+    "huber": 2,
+    "pinball": 1,
+    "poisson": 1,
+}  # degree
+
+
+@perturbs
+@pytest.mark.parametrize("loss", NUMBERS)
+def test_units_do_not_matter(loss, perturb):
+    """Other units of inputs and targets are those of the predictions, and that is all.
+
+    To rounding; the threshold of "huber" has the unit of y, and counts have no other zero.
+    """
+    options = QUICK | {"loss": loss, "perturb": perturb, "max_iter": 12, "alpha": 0.01}
+    unit, zero, degree = 1000.0, 0.0 if loss == "poisson" else -7.0, NUMBERS[loss]
+    model = ESMLPRegressor(**options, epsilon=0.4).fit(X, Y)
+    other = ESMLPRegressor(**options, epsilon=400.0).fit(0.01 * X + 3.0, unit * Y + zero)
+    predicted = unit * model.predict(X) + zero
+    np.testing.assert_allclose(other.predict(0.01 * X + 3.0), predicted, rtol=1e-6)
+    curve = np.array(model.loss_curve_)
+    if loss == "poisson":  # c (f - y log f) for means c times as large, but for the logarithm of c
+        curve = unit * (curve - np.log(unit) * Y.mean())
+    else:
+        curve = unit**degree * curve
+    np.testing.assert_allclose(other.loss_curve_, curve, rtol=1e-6)
+
+
+@perturbs
+def test_units_of_inputs_do_not_matter_to_a_classifier(perturb):
+    """Nor does where their zero is."""
+    options = QUICK | {"perturb": perturb, "max_iter": 12, "alpha": 0.01}
+    model = ESMLPClassifier(**options).fit(X, Y)
+    other = ESMLPClassifier(**options).fit(0.01 * X + 3.0, Y)
+    expected = model.predict_proba(X)
+    np.testing.assert_allclose(other.predict_proba(0.01 * X + 3.0), expected, rtol=1e-6)
+    np.testing.assert_allclose(other.loss_curve_, model.loss_curve_, rtol=1e-6)
+
+
+@perturbs
+@pytest.mark.parametrize("weight", [None, np.arange(150.0) + 1], ids=["plain", "weighted"])
+@pytest.mark.parametrize("loss", NUMBERS)
+def test_the_loss_is_told_in_units_of_the_targets(loss, weight, perturb):
+    """It is the mean loss of the predictions and the targets that the user has."""
+    still = {"sigma": 1e-7, "learning_rate_init": 1e-300, "optimizer": "sgd", "alpha": 0.0}
+    options = still | {"loss": loss, "perturb": perturb, "max_iter": 1, "epsilon": 0.4}
+    targets = 30.0 * np.column_stack([Y, (Y + 1) % 3])
+    model = ESMLPRegressor(**QUICK | options).fit(X, targets, weight)
+    losses = model._loss_row().values(model._raw(X), targets)
+    assert model.loss_ == pytest.approx(np.average(losses, weights=weight), rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error"])
+def test_tol_is_a_share_of_the_loss_of_the_mean(loss):
+    """So that units of the targets do not tell when a fit ends."""
+    options = QUICK | {"loss": loss, "max_iter": 300, "n_iter_no_change": 1, "tol": 0.05}
+    models = [ESMLPRegressor(**options).fit(X, unit * Y) for unit in (1e-3, 1.0, 1e3)]
+    assert len({model.n_iter_ for model in models}) == 1
+    epochs = np.mean(np.reshape(models[1].loss_curve_, (-1, 10)), axis=1)
+    mean = np.square(Y - Y.mean()).mean() / 2 if loss == "squared_error" else np.abs(Y - 1).mean()
+    falls = -np.diff(np.minimum.accumulate(epochs))
+    assert 20 < models[1].n_iter_ < 300
+    assert (falls[:-1] > 0.05 * mean).all()
+    assert falls[-1] <= 0.05 * mean
+
+
 # -- learning ------------------------------------------------------------------------------------
 
 

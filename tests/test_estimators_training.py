@@ -279,9 +279,7 @@ def test_partial_fit_has_no_end():
 def test_parameters_changed_between_partial_fits(cls, guide):
     """What moves the weights stays what it was at first: pairs, sigma and what is perturbed."""
     first = {"classes": [0, 1, 2]} if cls is ESMLPClassifier else {}
-    same, changed = (
-        cls(**QUICK | {"guide": guide}).partial_fit(X, Y, **first) for _ in range(2)
-    )
+    same, changed = (cls(**QUICK | {"guide": guide}).partial_fit(X, Y, **first) for _ in range(2))
     for n_pairs in (8, 32):
         same.partial_fit(X, Y)
         changed.set_params(n_pairs=n_pairs, sigma=3.0).partial_fit(X, Y)

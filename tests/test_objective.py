@@ -298,7 +298,9 @@ def test_gradient_is_that_of_finite_differences(name, y, weight, batch_size):
     differences = [(loss(theta + step) - loss(theta - step)) / 2e-6 for step in steps]
     np.testing.assert_allclose(whole.gradient(theta, key), differences, atol=1e-8)
     # A metric is guided by the slope that it brings, of the pool and its weights.
-    guided = objective(metric(None, partial(mean_slope, loss=name)), y, weight, batch_size=batch_size)
+    guided = objective(
+        metric(None, partial(mean_slope, loss=name)), y, weight, batch_size=batch_size
+    )
     np.testing.assert_allclose(guided.gradient(theta, key), differences, atol=1e-8)
 
 
