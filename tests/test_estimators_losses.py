@@ -370,7 +370,7 @@ def test_a_guide_of_ones_own(cls, batch_size):
     assert bits(own) == bits(fit(cls, weight, **options, guide="backprop"))
     assert bits(own) == bits(fit(cls, weight, **options, guide=guide, perturb="auto"))
     assert bits(own) != bits(fit(cls, weight, **options, guide=None))
-    with pytest.raises(ValueError, match="guide=.* set perturb='weights', or guide=None"):
+    with pytest.raises(ValueError, match=r"guide=.* set perturb='weights', or guide=None"):
         fit(cls, guide=guide, perturb="activations")
 
 

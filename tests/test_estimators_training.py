@@ -19,7 +19,6 @@ from blackbox_es import (
     LowRank,
     VanillaES,
 )
-from blackbox_es.neural.data import Data
 from blackbox_es.neural.descent import ActivationDescent, WeightDescent
 from blackbox_es.neural.objective import NetworkObjective
 from blackbox_es.neural.penalty import penalized
