@@ -17,7 +17,7 @@ Array = npt.NDArray[Any]
 
 
 def goal_of(loss: Any, targets: str) -> Any:
-    """A name in `LOSSES` or `METRICS`, a matrix of costs, a function or a scorer; None is the first.
+    """A name in `LOSSES` or `METRICS`, costs, a function or a scorer; None is the first name.
 
     Raises
     ------
@@ -28,10 +28,11 @@ def goal_of(loss: Any, targets: str) -> Any:
     if loss is None:
         return names[0]
     if isinstance(loss, str):
-        if SYNONYMS.get(loss, loss) in names:
-            return SYNONYMS.get(loss, loss)
-        if loss in get_scorer_names():
-            return get_scorer(loss)
+        name = SYNONYMS.get(loss, loss)
+        if name in names:
+            return name
+        if name not in LOSSES and name not in METRICS and name in get_scorer_names():
+            return get_scorer(name)
     elif callable(loss):
         return loss
     elif targets == "labels":

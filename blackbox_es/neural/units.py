@@ -57,7 +57,7 @@ class Units:
         """Those of these examples: of a loss of numbers, also of the targets."""
         center, farthest = _center(data, data.X)
         varying = farthest[farthest > 0]
-        if varying.size and varying.max() <= _ALIKE * np.quantile(varying, 0.1):
+        if varying.size and varying.max() <= _ALIKE * np.quantile(varying, 0.1, method="lower"):
             scale = np.full(center.shape, 0.5 * varying.max())
         else:
             scale = np.maximum(_deviation(data, data.X, center), farthest / _FARTHEST)
