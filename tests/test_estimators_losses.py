@@ -1,14 +1,18 @@
 """What the estimators minimise: weighted examples, losses of any kind, with any guide."""
 
+import warnings
+
+import flowers
 import numpy as np
 import pytest
-from flowers import LEARN, QUICK, X, Y, batches, both, fit, initial, vector
+from flowers import LEARN, QUICK, X, Y, batches, both, fit, initial, inner, inside, vector
 from problems import bits
 from sklearn.metrics import log_loss, mean_squared_error
 
-from blackbox_es import ESMLPClassifier, ESMLPRegressor
+from blackbox_es import ESMLPClassifier, ESMLPRegressor, GuidedES
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.losses import pinball
+from blackbox_es.neural.objective import NetworkObjective
 
 # -- sample weights ------------------------------------------------------------------------------
 
@@ -50,35 +54,71 @@ def test_all_weights_zero(cls):
 # -- losses --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("weight", [None, np.arange(150.0) + 1])
-def test_a_loss_gets_labels_and_probabilities(weight):
-    """A function is given labels, probabilities, and weights if and only if `fit` is."""
-    names = np.array(["a", "b", "c"])
+@pytest.mark.parametrize("vectorized", [False, True])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("weight", [None, np.arange(150.0) + 1], ids=["plain", "weighted"])
+def test_a_loss_gets_labels_and_probabilities(weight, n_classes, vectorized):
+    """A function is given labels, probabilities, and weights if and only if `fit` is.
+
+    The probabilities are those of all classes, or of the second of two; if vectorized, those of all
+    networks of the generation.
+    """
+    names = np.array(["a", "b", "c"])[np.minimum(Y, n_classes - 1)]
     given = []
 
     def loss(y_true, y_prob, **others):
         given.append((y_true, y_prob, others))
-        return float(np.mean(y_prob[:, 0]))
+        squares = np.square(y_prob)
+        return squares.reshape(32, -1).mean(axis=1) if vectorized else squares.mean()
 
-    ESMLPClassifier(**QUICK | {"max_iter": 1}, loss=loss).fit(X, names[Y], weight)
+    options = {"max_iter": 1, "loss": loss, "vectorized": vectorized, "learning_rate_init": 1e-300}
+    options |= {"sigma": 1e-12, "optimizer": "sgd", "alpha": 0.0}
+    model = ESMLPClassifier(**QUICK | options)
+    model.fit(X, names, weight)
+    expected = model.predict_proba(X) if n_classes == 3 else model.predict_proba(X)[:, 1]
+    assert len(given) == (1 if vectorized else 32)
     for y_true, y_prob, others in given:
-        assert list(y_true) == list(names[Y])
-        assert y_prob.shape == (150, 3)
-        np.testing.assert_allclose(y_prob.sum(axis=1), 1)
+        assert list(y_true) == list(names)
+        assert y_prob.shape == ((32,) if vectorized else ()) + expected.shape
+        np.testing.assert_allclose(y_prob, np.broadcast_to(expected, y_prob.shape), rtol=1e-9)
         assert bits(others) == ({} if weight is None else {"sample_weight": bits(weight)})
 
 
+@pytest.mark.parametrize("vectorized", [False, True])
 @pytest.mark.parametrize("targets", [Y, np.column_stack([Y, -Y])], ids=["one", "two"])
-def test_a_loss_gets_targets_of_their_shape(targets):
-    """A regressor's function is given targets and predictions of the shape of y."""
+def test_a_loss_gets_targets_of_their_shape(targets, vectorized):
+    """A regressor's function is given targets and predictions of the shape and the unit of y."""
     given = []
 
     def loss(y_true, y_pred):
-        given.append((y_true.shape, y_pred.shape))
-        return mean_squared_error(y_true, y_pred)
+        given.append(y_pred)
+        np.testing.assert_allclose(y_true, targets, rtol=1e-15)
+        squares = np.square(y_pred - y_true).reshape(-1, targets.size).mean(axis=1)
+        return squares if vectorized else squares[0]
 
-    ESMLPRegressor(**QUICK, loss=loss).fit(X, targets)
-    assert set(given) == {(targets.shape, targets.shape)}
+    options = {"max_iter": 1, "loss": loss, "vectorized": vectorized, "learning_rate_init": 1e-300}
+    options |= {"sigma": 1e-9, "optimizer": "sgd", "alpha": 0.0}
+    model = ESMLPRegressor(**QUICK | options).fit(X, targets)
+    assert len(given) == (1 if vectorized else 32)
+    for y_pred in given:
+        assert y_pred.shape == ((32,) if vectorized else ()) + targets.shape
+        expected = np.broadcast_to(model.predict(X), y_pred.shape)
+        np.testing.assert_allclose(y_pred, expected, rtol=1e-6, atol=1e-6)
+
+
+@both
+def test_all_networks_at_once_are_each_by_itself(cls):
+    """A vectorized function trains as the same function of one network does."""
+
+    def each(y, p):
+        return float(np.square(y - p.T).mean())
+
+    def all_at_once(y, p):
+        return [each(y, one) for one in p]
+
+    options = {"batch_size": 16, "n_pairs": 64}
+    expected = fit(cls, loss=each, **options)
+    assert bits(fit(cls, loss=all_at_once, vectorized=True, **options)) == bits(expected)
 
 
 @pytest.mark.parametrize("weight", [None, np.arange(150.0) + 1], ids=["plain", "weighted"])
@@ -125,6 +165,77 @@ def test_a_loss_cannot_reach_the_data():
     scribbled = vector(ESMLPRegressor(**QUICK, loss=loss).fit(X, y))
     assert bits(y) == bits(Y.astype(float))
     assert bits(scribbled) == bits(fit(ESMLPRegressor, loss=mean_squared_error))
+
+
+# -- units ---------------------------------------------------------------------------------------
+
+perturbs = pytest.mark.parametrize("perturb", ["weights", "activations"])
+NUMBERS = {
+    "squared_error": 2,
+    "absolute_error": 1,
+    "huber": 2,
+    "pinball": 1,
+    "poisson": 1,
+}  # degree
+
+
+@perturbs
+@pytest.mark.parametrize("loss", NUMBERS)
+def test_units_do_not_matter(loss, perturb):
+    """Other units of inputs and targets are those of the predictions, and that is all.
+
+    To rounding; the threshold of "huber" has the unit of y, and counts have no other zero.
+    """
+    options = QUICK | {"loss": loss, "perturb": perturb, "max_iter": 12, "alpha": 0.01}
+    unit, zero, degree = 1000.0, 0.0 if loss == "poisson" else -7.0, NUMBERS[loss]
+    model = ESMLPRegressor(**options, epsilon=0.4).fit(X, Y)
+    other = ESMLPRegressor(**options, epsilon=400.0).fit(0.01 * X + 3.0, unit * Y + zero)
+    predicted = unit * model.predict(X) + zero
+    np.testing.assert_allclose(other.predict(0.01 * X + 3.0), predicted, rtol=1e-6)
+    curve = np.array(model.loss_curve_)
+    if loss == "poisson":  # c (f - y log f) for means c times as large, but for the logarithm of c
+        curve = unit * (curve - np.log(unit) * Y.mean())
+    else:
+        curve = unit**degree * curve
+    np.testing.assert_allclose(other.loss_curve_, curve, rtol=1e-6)
+
+
+@perturbs
+def test_units_of_inputs_do_not_matter_to_a_classifier(perturb):
+    """Nor does where their zero is."""
+    options = QUICK | {"perturb": perturb, "max_iter": 12, "alpha": 0.01}
+    model = ESMLPClassifier(**options).fit(X, Y)
+    other = ESMLPClassifier(**options).fit(0.01 * X + 3.0, Y)
+    expected = model.predict_proba(X)
+    np.testing.assert_allclose(other.predict_proba(0.01 * X + 3.0), expected, rtol=1e-6)
+    np.testing.assert_allclose(other.loss_curve_, model.loss_curve_, rtol=1e-6)
+
+
+@perturbs
+@pytest.mark.parametrize("weight", [None, np.arange(150.0) + 1], ids=["plain", "weighted"])
+@pytest.mark.parametrize("loss", NUMBERS)
+def test_the_loss_is_told_in_units_of_the_targets(loss, weight, perturb):
+    """It is the mean loss of the predictions and the targets that the user has."""
+    still = {"sigma": 1e-7, "learning_rate_init": 1e-300, "optimizer": "sgd", "alpha": 0.0}
+    options = still | {"loss": loss, "perturb": perturb, "max_iter": 1, "epsilon": 0.4}
+    targets = 30.0 * np.column_stack([Y, (Y + 1) % 3])
+    model = ESMLPRegressor(**QUICK | options).fit(X, targets, weight)
+    losses = model._loss_row().values(model._raw(X), targets)
+    assert model.loss_ == pytest.approx(np.average(losses, weights=weight), rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error"])
+def test_tol_is_a_share_of_the_loss_of_the_mean(loss):
+    """So that units of the targets do not tell when a fit ends."""
+    options = QUICK | {"loss": loss, "max_iter": 300, "n_iter_no_change": 1, "tol": 0.05}
+    models = [ESMLPRegressor(**options).fit(X, unit * Y) for unit in (1e-3, 1.0, 1e3)]
+    assert len({model.n_iter_ for model in models}) == 1
+    epochs = np.mean(np.reshape(models[1].loss_curve_, (-1, 10)), axis=1)
+    mean = np.square(Y - Y.mean()).mean() / 2 if loss == "squared_error" else np.abs(Y - 1).mean()
+    falls = -np.diff(np.minimum.accumulate(epochs))
+    assert 20 < models[1].n_iter_ < 300
+    assert (falls[:-1] > 0.05 * mean).all()
+    assert falls[-1] <= 0.05 * mean
 
 
 # -- learning ------------------------------------------------------------------------------------
@@ -179,16 +290,18 @@ def test_a_quantile_is_above_its_share_of_the_targets(guide):
         assert np.mean(y <= model.predict(0 * X)) == pytest.approx(quantile, abs=0.04)
 
 
+def cosine(a, b):
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+
 def test_the_guide_is_the_slope_of_the_loss_itself():
     """A search that never leaves the guide moves along the subgradient of its own quantile."""
     options = {"guide": "backprop", "guide_alpha": 0.0, "sigma": 0.3, "alpha": 0.0}
     options |= {"loss": "pinball", "quantile": 0.2, "max_iter": 1, "optimizer": "sgd"}
     model = ESMLPRegressor(**QUICK | options).fit(X, Y)
     network, theta = initial(model)
-    moved = vector(model) - theta
-    gradient = network.gradient(theta, Data(X, Y[:, None] * 1.0), pinball(0.2))[1]
-    cosine = moved @ gradient / np.linalg.norm(moved) / np.linalg.norm(gradient)
-    assert cosine == pytest.approx(-1, abs=1e-9)
+    gradient = network.gradient(theta, inside(model)[1], pinball(0.2))[1]
+    assert cosine(inner(model) - theta, gradient) == pytest.approx(-1, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -218,16 +331,65 @@ def test_poisson_predicts_a_rate():
     assert model.predict(10 * X).min() >= 0
 
 
-@pytest.mark.parametrize("loss", [None, "zero_one", "hinge"])
-def test_the_guide_is_the_gradient_of_the_log_loss(loss):
-    """Whatever the loss, the search that never leaves the guide moves along the log loss."""
-    options = {"guide": "backprop", "guide_alpha": 0.0, "sigma": 0.3, "alpha": 0.0}
+@pytest.mark.parametrize("guide", ["backprop", "auto"])
+@pytest.mark.parametrize(
+    ("loss", "slope"),
+    [
+        (None, "log_loss"),
+        ("zero_one", "log_loss"),
+        ("hinge", "hinge"),
+        (lambda y, p: float(np.square(p - (y[:, None] == [0, 1, 2])).mean()), "log_loss"),
+    ],
+    ids=["None", "zero_one", "hinge", "function"],
+)
+def test_the_guide_of_a_classifier(loss, slope, guide):
+    """A search that never leaves the guide moves along the loss, or along the log loss.
+
+    Which stands in for what has no slope, and for a function; "auto" guides where weights move.
+    """
+    options = {"guide": guide, "guide_alpha": 0.0, "sigma": 0.3, "alpha": 0.0}
     model = ESMLPClassifier(**QUICK | options | {"max_iter": 1}, optimizer="sgd", loss=loss)
     network, theta = initial(model.fit(X, Y))
-    moved = vector(model) - theta
-    gradient = network.gradient(theta, Data(X, Y), "log_loss")[1]
-    cosine = moved @ gradient / np.linalg.norm(moved) / np.linalg.norm(gradient)
-    assert cosine == pytest.approx(-1, abs=1e-9)
+    gradient = network.gradient(theta, inside(model)[1], slope)[1]
+    assert abs(cosine(inner(model) - theta, gradient)) == pytest.approx(1, abs=1e-9)
+    assert isinstance(model._descent.es, GuidedES)
+
+
+@both
+@batches
+def test_a_guide_of_ones_own(cls, batch_size):
+    """A function is given the pool in units of the network: backpropagation is one."""
+    weight = np.arange(150.0) + 1
+    name, options = {"ESMLPClassifier": "log_loss"}.get(cls.__name__, "squared_error"), {}
+    options["batch_size"] = batch_size
+
+    def guide(network, theta, x, y, w):
+        return network.gradient(theta, Data(x, y, w), name)[1]
+
+    own = fit(cls, weight, **options, guide=guide)
+    assert bits(own) == bits(fit(cls, weight, **options, guide="backprop"))
+    assert bits(own) == bits(fit(cls, weight, **options, guide=guide, perturb="auto"))
+    assert bits(own) != bits(fit(cls, weight, **options, guide=None))
+    with pytest.raises(ValueError, match=r"guide=.* set perturb='weights', or guide=None"):
+        fit(cls, guide=guide, perturb="activations")
+
+
+def test_a_guide_that_is_missing_is_told_of_to_who_chose_it(monkeypatch):
+    """Of a guide that is zero the strategy warns, unless it was found for the user."""
+
+    def zero(self, theta, key):
+        return np.zeros_like(theta)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(guide="previous")  # though there is none at first
+    monkeypatch.setattr(NetworkObjective, "gradient", zero)
+    with pytest.warns(RuntimeWarning, match="surrogate gradient is missing") as caught:
+        chosen = fit(guide="backprop")
+    assert [w.filename for w in caught] == [flowers.__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert bits(fit(guide="auto")) == bits(chosen)
 
 
 def test_guide_of_a_step():

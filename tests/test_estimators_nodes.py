@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from flowers import LEARN, QUICK, X, Y, both, initial, vector
+from flowers import LEARN, QUICK, X, Y, both, initial, inner, inside, outer, vector
 from problems import bits
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
@@ -38,10 +38,6 @@ def fit(cls=ESMLPClassifier, sample_weight=None, x=X, y=Y, **options):
 
 def loss_of(model):
     return "log_loss" if isinstance(model, ESMLPClassifier) else "squared_error"
-
-
-def targets_of(model):
-    return Y if isinstance(model, ESMLPClassifier) else Y[:, None].astype(float)
 
 
 def first_classes(cls):
@@ -138,19 +134,23 @@ def test_is_descent_along_the_estimates(cls, batch_size, weight):
     options = NODES | PLAIN | {"batch_size": batch_size, "sigma": 0.2, "max_iter": 25}
     model = cls(**options, learning_rate_init=0.1).fit(X, Y, weight)
     network, x = initial(model)
-    y, size = targets_of(model), batch_size or len(X)
-    examples = Examples(len(X), size, weight, first=0)
+    units, data = inside(model, weight)
+    y, size = data.y, batch_size or len(X)
+    strata = Y if batch_size and cls is ESMLPClassifier else None
+    examples = Examples(len(X), size, weight, first=0, strata=strata)
     for index in range(25):
         rows, w = examples.pool((0, index))
-        noise, key = ActivationNoise(network, x, X[rows], 16, 0.2), (0, index)
+        noise, key = ActivationNoise(network, x, data.X[rows], 16, 0.2), (0, index)
         plus, minus = noise.losses(key, loss_of(model), y[rows], w)
         if batch_size:
             pure, pure_minus = noise.losses(key, loss_of(model), y[rows])
             squares = np.square((pure - pure_minus).reshape(size, 16)).sum(axis=1)
             examples.learn(rows, squares / 0.2**2)
-        assert model.loss_curve_[index] == pytest.approx(np.mean([plus, minus]), rel=1e-9)
+        loss = np.mean([plus, minus]) * units.loss_scale
+        assert model.loss_curve_[index] == pytest.approx(loss, rel=1e-9)
         x = x - 0.1 * noise.gradient(key, plus - minus)
-    np.testing.assert_allclose(vector(model), x, rtol=1e-7, atol=1e-10)
+    np.testing.assert_allclose(model._descent.x, x, rtol=1e-7, atol=1e-10)
+    assert bits(vector(model)) == bits(outer(units, network, model._descent.x))
 
 
 @needs_numba
@@ -158,12 +158,12 @@ def test_is_descent_along_the_estimates(cls, batch_size, weight):
 @weights
 @pytest.mark.parametrize("activation", ["identity", "tanh"])
 def test_a_step_is_that_of_backpropagation(cls, weight, activation):
-    """With many pairs and a small sigma, in length and direction."""
+    """With many pairs and a small sigma, in length and direction, in units of the network."""
     options = NODES | PLAIN | {"max_iter": 1, "n_pairs": 2000, "sigma": 1e-3}
     model = cls(**options, activation=activation, learning_rate_init=1.0).fit(X, Y, weight)
     network, theta = initial(model)
-    step = theta - vector(model)
-    gradient = network.gradient(theta, Data(X, targets_of(model), weight), loss_of(model))[1]
+    step = theta - inner(model)
+    gradient = network.gradient(theta, inside(model, weight)[1], loss_of(model))[1]
     assert np.linalg.norm(step - gradient) < 0.05 * np.linalg.norm(gradient)
 
 
@@ -290,12 +290,14 @@ def test_n_pairs_changed_between_partial_fits(cls):
 @both
 @pytest.mark.parametrize("before", ["weights", "activations"])
 def test_warm_start_begins_at_the_last_weights(cls, before):
-    """Whatever they were trained by."""
+    """Whatever they were trained by, to rounding: they go through the units of the network."""
     model = cls(**NODES | {"perturb": before, "warm_start": True}).fit(X, Y)
     last = vector(model)
     still = PLAIN | {"learning_rate_init": 1e-300, "perturb": "activations"}
-    assert bits(vector(model.set_params(**still).fit(X, Y))) == bits(last)
-    assert bits(vector(model.set_params(warm_start=False).fit(X, Y))) == bits(initial(model)[1])
+    kept = vector(model.set_params(**still).fit(X, Y))
+    np.testing.assert_allclose(kept, last, rtol=1e-13, atol=1e-15)
+    model.set_params(warm_start=False).fit(X, Y)
+    assert bits(model._descent.x) == bits(initial(model)[1])
 
 
 @both
@@ -442,8 +444,8 @@ def test_any_number_of_threads_teaches_the_same():
 # -- what is refused -----------------------------------------------------------------------------
 
 BAD = [
-    ({"perturb": "units"}, "perturb='units': take 'weights', 'activations'"),
-    ({"perturb": None}, "perturb=None: take 'weights', 'activations'"),
+    ({"perturb": "units"}, "perturb='units': take 'auto', 'weights', 'activations'"),
+    ({"perturb": None}, "perturb=None: take 'auto', 'weights', 'activations'"),
     ({"guide": "backprop"}, "guide='backprop' .*set perturb='weights', or guide=None"),
     ({"guide": "previous"}, "guide='previous' .*set perturb='weights', or guide=None"),
     ({"loss": lambda y, p: 0.0}, "perturb='activations' .*take one of .*or perturb='weights'"),

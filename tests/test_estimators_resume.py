@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flowers import QUICK, X, Y, both, vector
+from flowers import QUICK, X, Y, both, initial, inside, outer, vector
 from problems import bits
 from sklearn.base import clone
 
@@ -43,7 +43,7 @@ def test_callback_sees_each_generation(cls):
     points = []
     cls(**SHORT).fit(X, Y, callback=points.append)
     assert bits([points[2], points[-1]]) == bits(
-        [m._descent.x for m in (cls(**SHORT | {"max_iter": 3}).fit(X, Y), model)]
+        [vector(m) for m in (cls(**SHORT | {"max_iter": 3}).fit(X, Y), model)]
     )
 
 
@@ -143,6 +143,33 @@ def test_interrupted_at_any_line(cls):
     assert counts == set(range(1, 13))
 
 
+def stopped(n_iter):
+    """A callback that ends a fit after so many generations."""
+
+    def stop(intermediate_result):
+        if intermediate_result.nit == n_iter:
+            raise StopIteration
+
+    return stop
+
+
+@pytest.mark.skipif(_jit.DISABLED, reason="slow without kernels, and they are not what is tested")
+@both
+def test_interrupted_at_any_line_of_two_stages(cls):
+    """A metric is approached first: what ends between the stages is whole, too."""
+    options = {"perturb": "auto", "guide": "auto", "n_pairs": 4, "max_iter": 4, "batch_size": None}
+    options["loss"] = "balanced_accuracy" if cls is ESMLPClassifier else "ndcg"
+    wholes, counts = {}, set()
+    for model in cut_short(cls, **options):
+        n = model.n_iter_
+        if n not in wholes:
+            whole = cls(**SHORT | options).fit(X, Y, callback=stopped(n))
+            wholes[n] = fitted(whole), fitted(whole.partial_fit(X, Y))
+        assert (fitted(model), fitted(model.partial_fit(X, Y))) == wholes[n]
+        counts.add(n)
+    assert counts == {1, 2, 3, 4}
+
+
 @pytest.mark.skipif(_jit.DISABLED, reason="slow without kernels, and they are not what is tested")
 @both
 def test_interrupted_while_it_is_judged(cls):
@@ -198,7 +225,8 @@ def test_of_equal_scores_the_last_weights_are_kept():
     best = [i for i, s in enumerate(model.validation_scores_) if s == model.best_validation_score_]
     assert len(best) > 1
     means = ESMLPClassifier(**options | {"max_iter": 10 * (best[-1] + 1)}).fit(X[:30], Y[:30])
-    assert bits(vector(model)) == bits(means._descent.x)
+    last = outer(means._units, means._network, means._descent.x)
+    assert bits(vector(model)) == bits(last)
 
 
 def test_one_row_held_out_has_no_score():
@@ -220,6 +248,8 @@ def test_a_fit_that_learns_nothing_says_so(cls, perturb, early_stopping):
     with pytest.warns(RuntimeWarning, match="in no generation did the loss tell") as caught:
         model = cls(**options | {"sigma": 1e-300}).fit(X, Y)
     assert [w.filename for w in caught] == [__file__]
-    start = model._network.initial(np.random.default_rng(0))
-    assert bits(model._network.pack(model.coefs_, model.intercepts_)) == bits(start)
+    network, start = initial(model)
+    assert bits(model._descent.x) == bits(start)
+    if not early_stopping:  # units are those of the examples that are not held out
+        assert bits(vector(model)) == bits(outer(inside(model)[0], network, start))
     cls(**options).fit(X, Y)  # no warning, which would be an error

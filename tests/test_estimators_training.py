@@ -1,10 +1,11 @@
 """How the estimators train: path, budgets, rates and penalty, exactly where that can be said."""
 
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from flowers import LEARN, QUICK, X, Y, batches, both, fit, initial, vector
+from flowers import LEARN, QUICK, X, Y, batches, both, fit, initial, inner, inside, outer, vector
 from problems import bits
 from sklearn.base import clone
 from sklearn.model_selection import train_test_split
@@ -18,7 +19,6 @@ from blackbox_es import (
     LowRank,
     VanillaES,
 )
-from blackbox_es.neural.data import Data
 from blackbox_es.neural.descent import ActivationDescent, WeightDescent
 from blackbox_es.neural.objective import NetworkObjective
 from blackbox_es.neural.penalty import penalized
@@ -28,7 +28,10 @@ from blackbox_es.neural.penalty import penalized
 
 @batches
 def test_is_the_strategy_on_the_network(batch_size):
-    """`fit` is VanillaES on the network's objective with low-rank noise, bit for bit."""
+    """`fit` is VanillaES on the network's objective with low-rank noise, bit for bit.
+
+    Inputs are those in units of the network; the weights found are told in units of the user's.
+    """
     options = {"batch_size": batch_size, "alpha": 0.0, "learning_rate": "constant"}
     model = ESMLPClassifier(**QUICK | options, optimizer="sgd", sigma=0.1).fit(X, Y)
     network, theta = initial(model)
@@ -37,9 +40,11 @@ def test_is_the_strategy_on_the_network(batch_size):
         sampler=LowRank(network.shapes), optimizer="sgd", learning_rate=0.01,
     )  # fmt: skip
     size = batch_size or len(X)
-    objective = NetworkObjective(network, "log_loss", Data(X, Y), batch_size=size, n_pairs=16)
+    units, data = inside(model)
+    objective = NetworkObjective(network, "log_loss", data, batch_size=size, n_pairs=16)
     es.fit(objective, theta)
-    assert bits(vector(model)) == bits(np.array(es.x_))
+    assert bits(model._descent.x) == bits(np.array(es.x_))
+    assert bits(vector(model)) == bits(outer(units, network, np.array(es.x_)))
 
 
 @both
@@ -80,6 +85,100 @@ def test_any_number_of_threads(cls, batch_size):
     for options in ({}, {"loss": loss}, {"guide": "backprop"}):
         options |= {"n_pairs": 300, "batch_size": batch_size}
         assert bits(fit(cls, n_jobs=3, **options)) == bits(fit(cls, **options))
+
+
+# -- what is chosen ------------------------------------------------------------------------------
+
+CHOSEN = QUICK | {"perturb": "auto", "guide": "auto"}
+
+
+def squares(y, p):
+    """A function of the user's."""
+    return float(np.square(y - p.T).mean())
+
+
+@both
+@batches
+def test_a_loss_of_each_example_moves_activations(cls, batch_size):
+    """By default, without a guide; with one, weights are moved."""
+    options = CHOSEN | {"batch_size": batch_size}
+    defaults = {name: getattr(cls(), name) for name in ("perturb", "guide", "guide_alpha")}
+    assert defaults == {"perturb": "auto", "guide": "auto", "guide_alpha": "auto"}
+    expected = fit(cls, batch_size=batch_size, perturb="activations", guide=None)
+    for guide in ("auto", None):
+        assert bits(vector(cls(**options | {"guide": guide}).fit(X, Y))) == bits(expected)
+    for guide in ("backprop", "previous"):
+        model = cls(**options | {"guide": guide}).fit(X, Y)
+        assert bits(vector(model)) == bits(fit(cls, batch_size=batch_size, guide=guide))
+    guided = fit(cls, batch_size=batch_size, guide="auto")  # weights
+    assert bits(guided) == bits(fit(cls, batch_size=batch_size, guide="backprop"))
+
+
+@both
+@pytest.mark.parametrize("learning_rate", ["linear", "constant"])
+def test_a_function_is_approached(cls, learning_rate):
+    """Half of a fit moves activations by the loss of each example, and half guided weights.
+
+    The second one is a warm start of the first at a tenth of the rate, bit for bit.
+    """
+    options = CHOSEN | {"learning_rate": learning_rate, "max_iter": 25}
+    model = cls(**options, loss=squares).fit(X, Y)
+    stages = cls(**options | {"max_iter": 12, "perturb": "activations", "guide": None}).fit(X, Y)
+    counts = "n_iter_", "t_", "n_evaluations_", "n_example_forwards_"
+    first = [getattr(stages, name) for name in counts]
+    curve = stages.loss_curve_
+    stages.set_params(max_iter=13, perturb="weights", guide="backprop", loss=squares)
+    stages.set_params(learning_rate_init=0.001, warm_start=True).fit(X, Y)
+    assert bits(vector(model)) == bits(vector(stages))
+    assert bits(model.loss_curve_) == bits(curve + stages.loss_curve_)
+    assert model.best_loss_ == stages.best_loss_
+    assert first[0] == 12
+    for name, n in zip(counts, first, strict=True):
+        assert getattr(model, name) == n + getattr(stages, name)
+
+
+@both
+def test_what_is_not_approached(cls):
+    """A function where something is chosen, or that goes on from a fit; one generation has no half.
+
+    Then weights move, by the function alone.
+    """
+    loss = {"loss": squares}
+    for options in ({"perturb": "weights"}, {"guide": None}, {"guide": "backprop"}):
+        model = cls(**CHOSEN | loss | options).fit(X, Y)
+        assert model.n_evaluations_ == 3 * 32
+    one = cls(**CHOSEN | loss | {"max_iter": 1, "warm_start": True}).fit(X, Y)
+    assert (one.n_iter_, one.n_evaluations_) == (1, 32)
+    assert one.set_params(max_iter=4).fit(X, Y).n_evaluations_ == 4 * 32
+
+
+@both
+@pytest.mark.parametrize("how", [StopIteration, KeyboardInterrupt, "max_time"], ids=str)
+def test_what_ended_while_it_was_approached(cls, how):
+    """A fit that ended in its first half is continued, and begun anew, as any other one is."""
+    options = CHOSEN | {"max_iter": 12, "loss": squares}
+
+    def stop(intermediate_result):
+        if intermediate_result.nit == 3:
+            raise how
+
+    model = cls(**options)
+    if how == "max_time":
+        model.set_params(max_time=1e-9).fit(X, Y).set_params(max_time=None)
+        assert model.n_iter_ == 1
+    else:
+        with pytest.raises(how) if how is KeyboardInterrupt else nullcontext():
+            model.fit(X, Y, callback=stop)
+        assert model.n_iter_ == 3
+    twin = clone(model).set_params(perturb="activations", guide=None, max_iter=1, loss=None)
+    twin.fit(X, Y)
+    twin.coefs_, twin.intercepts_ = model.coefs_, model.intercepts_
+    twin.set_params(perturb="weights", guide="backprop", loss=squares).partial_fit(X, Y)
+    assert bits(vector(model.partial_fit(X, Y))) == bits(vector(twin))
+    again = clone(model).fit(X, Y)
+    assert fitted(model.fit(X, Y)) == fitted(again)
+    with pytest.raises(ValueError, match="loss='none'"):
+        model.set_params(loss="none").fit(X, Y)
 
 
 # -- partial_fit and warm_start ------------------------------------------------------------------
@@ -127,12 +226,29 @@ def test_partial_fit_after_fit(cls):
 
 @both
 def test_warm_start_begins_at_the_last_weights(cls):
-    """With warm_start a fit that hardly moves keeps the weights; without it, the initial ones."""
+    """With warm_start a fit that hardly moves keeps the weights; without it, the initial ones.
+
+    The weights are taken into the units of the network and back, which rounds them.
+    """
     model = cls(**QUICK | {"warm_start": True}).fit(X, Y)
     last = vector(model)
     still = {"learning_rate_init": 1e-300, "optimizer": "sgd", "alpha": 0.0}
-    assert bits(vector(model.set_params(**still).fit(X, Y))) == bits(last)
-    assert bits(vector(model.set_params(warm_start=False).fit(X, Y))) == bits(initial(model)[1])
+    kept = vector(model.set_params(**still).fit(X, Y))
+    np.testing.assert_allclose(kept, last, rtol=1e-13, atol=1e-15)
+    assert (kept != vector(model.set_params(warm_start=False).fit(X, Y))).any()
+    network, theta = initial(model)
+    assert bits(model._descent.x) == bits(theta)
+    assert bits(vector(model)) == bits(outer(inside(model)[0], network, theta))
+
+
+@both
+def test_warm_start_in_other_units(cls):
+    """Of other data a fit that hardly moves keeps the model, too, to rounding."""
+    model = cls(**QUICK | {"warm_start": True, "alpha": 0.0}).fit(X, Y)
+    last = vector(model)
+    model.set_params(learning_rate_init=1e-300, optimizer="sgd")
+    x, y = 3.0 * X[:90] - 1.0, Y[:90]
+    np.testing.assert_allclose(vector(model.fit(x, y)), last, rtol=1e-12, atol=1e-14)
 
 
 def test_partial_fit_sees_every_example_once():
@@ -162,7 +278,7 @@ def test_partial_fit_has_no_end():
 def test_parameters_changed_between_partial_fits(cls, guide):
     """What moves the weights stays what it was at first: pairs, sigma and what is perturbed."""
     first = {"classes": [0, 1, 2]} if cls is ESMLPClassifier else {}
-    same, changed = (cls(**QUICK, guide=guide).partial_fit(X, Y, **first) for _ in range(2))
+    same, changed = (cls(**QUICK | {"guide": guide}).partial_fit(X, Y, **first) for _ in range(2))
     for n_pairs in (8, 32):
         same.partial_fit(X, Y)
         changed.set_params(n_pairs=n_pairs, sigma=3.0).partial_fit(X, Y)
@@ -240,7 +356,8 @@ def test_a_loss_of_minus_infinity_ends_the_search():
     with pytest.warns(RuntimeWarning, match="in no generation"):
         nothing.fit(X, Y)
     assert (nothing.n_iter_, nothing.best_loss_) == (1, np.inf)
-    assert bits(vector(nothing)) == bits(initial(nothing)[1])
+    network, theta = initial(nothing)
+    assert bits(vector(nothing)) == bits(outer(inside(nothing)[0], network, theta))
 
 
 def test_max_time():
@@ -299,12 +416,16 @@ def test_sigma_is_that_of_each_weight():
 @both
 @pytest.mark.parametrize("weight", [None, 2.0])
 def test_penalty_is_exact(cls, weight):
-    """``alpha / sum_i w_i`` times the weights is added to the gradient, nothing to intercepts."""
+    """``alpha / sum_i w_i`` times the weights is added to the gradient, nothing to intercepts.
+
+    These are weights in units of the network.
+    """
     sample_weight = None if weight is None else np.full(len(X), weight)
     options = {"optimizer": "sgd", "learning_rate_init": 0.5, "max_iter": 1}
     model = cls(**QUICK | options | {"alpha": 30.0}).fit(X, Y, sample_weight)
     network, theta = initial(model)
-    moved = vector(model) - fit(cls, sample_weight, **options, alpha=0.0)
+    free = cls(**QUICK | options | {"alpha": 0.0}).fit(X, Y, sample_weight)
+    moved = inner(model) - inner(free)
     expected = -0.5 * 30.0 / (150 * (weight or 1)) * theta * network.is_weight()
     np.testing.assert_allclose(moved, expected, rtol=1e-9, atol=1e-12)
 
@@ -435,14 +556,20 @@ def test_an_interrupted_partial_fit_goes_on(cls, n_whole):
 
 
 def test_an_interrupted_fit_keeps_the_best_weights():
-    """With early_stopping those of the best score so far, of which the score is told."""
+    """With early_stopping those of the best score so far, of which the score is told.
+
+    A function is judged by itself, once for each whole epoch.
+    """
     options = QUICK | {"max_iter": 60, "early_stopping": True}
-    model = ESMLPClassifier(**options, loss=failing_after(32 * 45, KeyboardInterrupt))
+    model = ESMLPClassifier(**options, loss=failing_after(32 * 45 + 4, KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y)
     assert (model.n_iter_, len(model.validation_scores_)) == (45, 4)
     _, held_X, _, held_y = train_test_split(X, Y, test_size=0.1, random_state=0, stratify=Y)
-    assert model.score(held_X, held_y) == model.best_validation_score_
+    loss = failing_after(10**9, KeyboardInterrupt)
+    score = -loss(held_y, model.predict_proba(held_X))
+    assert score == pytest.approx(model.best_validation_score_, rel=1e-12)
+    assert score == pytest.approx(max(model.validation_scores_), rel=1e-12)
 
 
 @pytest.mark.parametrize("perturb", ["weights", "activations"])
@@ -454,7 +581,7 @@ def test_failed_losses_are_warned_of_once(perturb, monkeypatch):
     def some_fail(self, *args):
         return whole(self, *args)._replace(n_failed=failed[(self.state.t - 1) % 3])
 
-    model = ESMLPClassifier(**QUICK, perturb=perturb)
+    model = ESMLPClassifier(**QUICK | {"perturb": perturb})
     with monkeypatch.context() as patch, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         patch.setattr(descent, "step", some_fail)

@@ -140,14 +140,17 @@ def adapted(name):
 
 # -- networks ------------------------------------------------------------------------------------
 
+ACTIVATIONS = {"perturb": "activations"}
+WEIGHTS = {"perturb": "weights", "guide": None}
+GUIDED = {"guide_alpha": 0.9}
 FITS = {
-    "weights": {},
-    "weights, backprop": {"guide": "backprop"},
-    "weights, three previous": {"guide": "previous", "n_guides": 3},
-    "weights, zero-one": {"loss": "zero_one", "shaping": "nes"},
-    "weights, batches": {"batch_size": 16, "sigma": 0.03},
-    "activations": {"perturb": "activations"},
-    "activations, batches": {"perturb": "activations", "batch_size": 16, "optimizer": "sgd"},
+    "weights": WEIGHTS,
+    "weights, backprop": GUIDED | {"guide": "backprop"},
+    "weights, three previous": GUIDED | {"guide": "previous", "n_guides": 3},
+    "weights, zero-one": WEIGHTS | {"loss": "zero_one", "shaping": "nes"},
+    "weights, batches": WEIGHTS | {"batch_size": 16, "sigma": 0.03},
+    "activations": ACTIVATIONS,
+    "activations, batches": ACTIVATIONS | {"batch_size": 16, "optimizer": "sgd"},
 }
 
 

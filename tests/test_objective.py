@@ -12,8 +12,13 @@ from blackbox_es._threads import Threads
 from blackbox_es.generation import Generation
 from blackbox_es.neural import kernels
 from blackbox_es.neural.data import Data
+from blackbox_es.neural.examples import Examples
+from blackbox_es.neural.losses import LOSSES
+from blackbox_es.neural.metrics import Metric
 from blackbox_es.neural.network import Network
 from blackbox_es.neural.objective import NetworkObjective
+from blackbox_es.neural.scoring import ClassAnswers, of_function
+from blackbox_es.neural.standins import mean_slope
 from blackbox_es.samplers import Guided, orthonormal_rows, unit_guide
 
 N = 96
@@ -29,6 +34,11 @@ def objective(loss="log_loss", y=LABELS, weight=None, network=NETWORK, x=X, **op
     """The objective of 32 pairs on two slices of 16 of the 96 examples."""
     options = {"batch_size": 16, "n_pairs": 32, **options}
     return NetworkObjective(network, loss, Data(x, y, weight), **options)
+
+
+def metric(loss, slope=None):
+    """A function ``loss(y, raw, weight)`` of one network's outputs as a `Metric`."""
+    return Metric(lambda y, raw, w: np.array([loss(y, z, w) for z in raw]), slope)
 
 
 def generation(network=NETWORK, guides=0, dtype=float, n_pairs=32, seed=3, index=0):
@@ -117,14 +127,14 @@ def test_generation_of_any_depth(sizes, guides, dtype, rtol):
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
 @pytest.mark.parametrize("guides", [0, 1])
 def test_a_function_is_given_what_a_point_gives(guides, weight):
-    """A function gets targets, outputs and weights of the slice, and its value is the loss."""
+    """A metric gets targets, outputs and weights of the slice, and its value is the loss."""
 
     def loss(y, raw, w):
         assert (w is None) == (weight is None)
         return np.average(log_loss(raw, y), weights=w)
 
     gen = generation(guides=guides)
-    whole = objective(loss, weight=weight)
+    whole = objective(metric(loss), weight=weight)
     pool = np.arange(N)[whole.examples.pool(gen.key).rows]
     points, values = gen.points(), whole.evaluate_generation(gen)
     for row, value in enumerate(values.ravel()):
@@ -149,7 +159,26 @@ def test_slices(batch_size, n_pairs, n_slices):
     np.testing.assert_allclose(whole.evaluate_generation(gen), expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("loss", ["log_loss", lambda y, raw, w: raw.mean()], ids=["name", "call"])
+def test_classes_are_spread_over_slices():
+    """Each slice has its share of them, of losses and metrics alike; numbers have no classes."""
+    mean = metric(lambda y, raw, w: raw.mean())
+    spread = Examples(N, 32, None, 0, LABELS)
+    in_slices = Examples(N, N, None, 0, LABELS)
+    for index in range(3):
+        key = 3, index
+        for loss in ("log_loss", mean):
+            rows = objective(loss).examples.pool(key).rows
+            assert bits(rows) == bits(spread.pool(key).rows)
+            assert objective(loss, batch_size=N).examples.pool(key).rows == slice(None)
+            rows = objective(loss, n_pairs=96).examples.pool(key).rows
+            assert bits(rows) == bits(in_slices.pool(key).rows)
+        numbers = objective("squared_error", TARGETS).examples.pool(key).rows
+        assert bits(numbers) == bits(Examples(N, 32, None, 0).pool(key).rows)
+
+
+@pytest.mark.parametrize(
+    "loss", ["log_loss", metric(lambda y, raw, w: raw.mean())], ids=["name", "metric"]
+)
 @pytest.mark.parametrize("guides", [0, 2])
 def test_any_number_of_threads(loss, guides):
     """Threads do not change a bit of the values."""
@@ -241,8 +270,8 @@ def test_any_number_of_threads_teaches_the_same(dtype):
 
 
 def test_a_function_teaches_nothing():
-    """A function's value is not that of single examples: its pools stay permutations."""
-    whole = objective(lambda y, raw, w: raw.mean())
+    """A metric's value is not that of single examples: its pools stay permutations."""
+    whole = objective(metric(lambda y, raw, w: raw.mean()))
     for index in range(5):
         whole.evaluate_generation(generation(index=index))
     assert whole.examples.pool((3, 5)).weight is None
@@ -267,7 +296,12 @@ def test_gradient_is_that_of_finite_differences(name, y, weight, batch_size):
 
     steps = 1e-6 * np.eye(theta.size)
     differences = [(loss(theta + step) - loss(theta - step)) / 2e-6 for step in steps]
-    np.testing.assert_allclose(whole.gradient(theta, key, name), differences, atol=1e-8)
+    np.testing.assert_allclose(whole.gradient(theta, key), differences, atol=1e-8)
+    # A metric is guided by the slope that it brings, of the pool and its weights.
+    guided = objective(
+        metric(None, partial(mean_slope, loss=name)), y, weight, batch_size=batch_size
+    )
+    np.testing.assert_allclose(guided.gradient(theta, key), differences, atol=1e-8)
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
@@ -275,19 +309,26 @@ def test_call_is_the_mean_over_all_examples(weight):
     """Called with parameters it is the weighted mean loss over all examples, as a float."""
     theta = generation().center
     expected = np.average(log_loss(NETWORK.forward(theta, X), LABELS), weights=weight)
-    for loss in ("log_loss", lambda y, raw, w: np.average(log_loss(raw, y), weights=w)):
+    mean = metric(lambda y, raw, w: np.average(log_loss(raw, y), weights=w))
+    for loss in ("log_loss", LOSSES["log_loss"], mean):
         value = objective(loss, weight=weight)(theta)
         assert type(value) is float
         assert value == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("vectorized", [False, True])
 @pytest.mark.parametrize(("returned", "error"), [(None, TypeError), ([1.0, 2.0], ValueError)])
-def test_a_function_must_return_a_number(returned, error):
-    """What is no number is refused, at a point and in a generation."""
-    whole = objective(lambda y, raw, w: returned)
-    with pytest.raises(error, match="the loss"):
+def test_a_function_must_return_a_number(returned, error, vectorized):
+    """What is no number, or no number for each network, is refused, at a point or in a generation.
+
+    So it is for functions of the user's, of one network's outputs and of those of all.
+    """
+    answers = ClassAnswers(np.arange(3), "softmax")
+    whole = objective(of_function(lambda y, p: returned, answers, log_loss, vectorized))
+    where = "the vectorized loss" if vectorized else "the loss"
+    with pytest.raises(error, match=where):
         whole(generation().center)
-    with pytest.raises(error, match="the loss"):
+    with pytest.raises(error, match=where):
         whole.evaluate_generation(generation())
 
 
@@ -299,6 +340,6 @@ def test_is_an_objective(strategy):
     es = strategy(sampler=LowRank(NETWORK.shapes), **options)
     guide = None
     if strategy is GuidedES:
-        guide = partial(whole.gradient, key=(0, 0), loss="squared_error")
+        guide = partial(whole.gradient, key=(0, 0))
     es.fit(whole, theta, guide)
     assert es.fun_ == whole(es.x_) < 0.9 * whole(theta)

@@ -41,7 +41,7 @@ class Step(NamedTuple):
     tells : bool
         The losses told one direction from its opposite, and the weights followed.
     note : str or None
-        Of the strategy's, for the user.
+        Of the strategy's, for the user: each one once.
     """
 
     loss: float
@@ -92,6 +92,7 @@ class WeightDescent(Descent):
         state = steps.init(es, x)
         assert isinstance(state, GradientState)
         self.es, self.seed, self.state, self._n_flat = es, seed, state, 0
+        self._noted: tuple[str | None, ...] = (None,)
 
     def objective(self, *args: Any, **options: Any) -> NetworkObjective:
         n_pairs, first = self.es.n_pairs, self.state.t
@@ -100,11 +101,15 @@ class WeightDescent(Descent):
     @np.errstate(over="ignore", invalid="ignore")  # a step that overflows is not taken
     def step(self, objective: NetworkObjective, surrogate: Array | None) -> Step:
         self.es.sampler = LowRank(objective.network.shapes, threads=objective.threads)
-        state, generation = steps.ask(self.es, self.state, self.seed, surrogate)
+        asked, generation = steps.ask(self.es, self.state, self.seed, surrogate)
         values = objective.evaluate_generation(generation)
-        state, info = steps.tell(self.es, state, generation, values)
+        state, info = steps.tell(self.es, asked, generation, values)
         assert isinstance(state, GradientState)
-        note = self.es.note(self.state, state)
+        note = self.es.note(self.state, asked) or self.es.note(asked, state)
+        if note in self._noted:
+            note = None
+        else:
+            self._noted = (*self._noted, note)
         self.state, self._n_flat = state, self._n_flat + 1 if info.flat else 0
         stop = info.stop is not None or self._n_flat >= steps.FLAT_GENERATIONS
         tells = info.stop is None and not info.flat

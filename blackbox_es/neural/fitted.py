@@ -32,9 +32,9 @@ class FittedMLP(MLP):
 
     def _reset(self, begins: bool) -> None:
         """Nothing has been done yet, or nothing of another stage."""
-        self.best_loss_ = math.inf
         if not begins:
             return
+        self.best_loss_ = math.inf
         self.n_iter_ = self.t_ = self.n_evaluations_ = self.n_example_forwards_ = 0
         self.loss_curve_: list[float] = []
         self.validation_scores_: list[float] | None = [] if self.early_stopping else None
@@ -55,6 +55,8 @@ class FittedMLP(MLP):
             "n_example_forwards_": self.n_example_forwards_
             + step.n_losses * objective.examples_per_loss,
         }
+        if descent.state.t <= 1:  # a stage begins, whose losses may be others
+            after["best_loss_"] = math.inf
         if self.best_validation_score_ in (None, -math.inf):  # else those of the best score stay
             after |= self._weights(descent.x)
         self.__dict__.update(after)

@@ -154,7 +154,7 @@ class ESMLP(FittedMLP):
     @contextmanager
     def _unchanged_until_it_moves(self) -> Iterator[None]:
         """What raises before there are new weights has changed nothing."""
-        before = dict(vars(self))
+        before, self._approaches = dict(vars(self)), False
         try:
             yield
         except BaseException:
@@ -250,7 +250,7 @@ class ESMLP(FittedMLP):
                     if i % epoch:  # judge what came after the last whole epoch
                         self._judge(i % epoch, validation)
                     return total._replace(stopped=stopped)
-        raise AssertionError  # the loop ends at its last generation
+        return total  # a pass over the data
 
     def _objective(self, data: Data, threads: Threads) -> PooledLoss:
         """What is minimised, in the units of the network."""
