@@ -126,10 +126,9 @@ class Standardization(NamedTuple):
     scale: Array
 
     @classmethod
-    def of(cls, X: Array, weight: Array | None = None) -> Self:
+    def of(cls, X: Array) -> Self:
         """That of these inputs."""
-        mean = np.average(X, axis=0, weights=weight)
-        spread = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weight))
+        mean, spread = X.mean(axis=0), X.std(axis=0)
         varies = spread > 1e-9 * np.abs(mean)  # else it is rounding
         exponent = np.round(np.log2(np.where(varies, spread, 1.0)))
         return cls(np.where(varies, mean, X[0]), np.exp2(exponent))

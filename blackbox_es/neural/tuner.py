@@ -18,6 +18,7 @@ from sklearn.model_selection import (
     check_cv,
 )
 from sklearn.utils import indexable
+from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
 from blackbox_es._validation import as_seed, check_count
@@ -167,7 +168,8 @@ class ESTuner(Delegating):
     def _tuning(self, estimator: Any, examples: Examples) -> Tuning:
         """A clone, fitted, that can move; of one that is frozen it is the same."""
         weights = {}
-        if examples.weight is not None:
+        takes_weights = has_fit_parameter(final_of(estimator), "sample_weight")
+        if examples.weight is not None and takes_weights:
             weights[fit_name(estimator, "sample_weight")] = examples.weight
         given = clone(estimator).fit(examples.X, examples.y, **weights)
         return Tuning(given, self._minimises(), examples)

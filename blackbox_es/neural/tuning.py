@@ -73,7 +73,7 @@ class Tuning:
         self.given, self._final, self._model = given, final_of(given), model
         self.network, theta = weights_of(self._final)
         Z = inputs_of(given, examples.X)
-        self._frame = Standardization.of(_dense(Z), examples.weight)
+        self._frame = Standardization.of(_dense(Z))
         self._theta = self._frame.parameters(self.network, theta)
         self._data = self._as_data(Z, examples, getattr(self._final, "classes_", None), reset=True)
         self._check_predictions(_safe_indexing(Z, np.arange(min(len(self._data), _COMPARED))))
