@@ -6,7 +6,7 @@ estimator, examples -> Tuning -> path of parameters -> held-out losses -> chosen
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice, repeat
+from itertools import count, islice, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +30,7 @@ Array = npt.NDArray[Any]
 _SHARE = 0.2  # of the outputs' spread: how far a perturbation moves them
 _RATE = 0.15  # of sigma: how far a generation moves a weight
 _ALPHA = 0.7  # share of the variance outside the guide
+_ETA = 3  # of the mean over generations: the n-th weighs about n^3
 _BATCH = 1024  # examples that a pair sees
 _PATIENCE = 40  # generations without a better one that end a search, or half of all
 _PROBES = 8  # perturbations that measure how far outputs move
@@ -96,20 +97,25 @@ class Tuning:
         return self._frame.undone(self.network, theta)
 
     def _path(self, seed: int, n_pairs: int) -> Iterator[Array]:
-        """After each generation the mean over the second half of them, which is less noisy."""
+        """After each generation the mean over all of them, the later ones weighing more.
+
+        Which is less noisy than where the search is (Shamir, Zhang 2013, "Stochastic gradient
+        descent for non-smooth optimization": polynomial-decay averaging).
+        """
         sigma = _SHARE * self._unit(seed)
         es = GuidedES(alpha=_ALPHA, sigma=sigma, n_pairs=n_pairs, learning_rate=_RATE * sigma)
         descent, guide = WeightDescent(es, seed, self._theta), guide_of(self._model._loss_row())
         objective = descent.objective(
             self.network, self._model._minimised(), self._data, batch_size=self._batch()
         )
-        path: list[Array] = []
-        stop = False
-        while not stop:
+        mean = self._theta
+        for n in count(1):
             surrogate = objective.gradient(descent.x, descent.key, guide)
             stop = descent.step(objective, surrogate).stop
-            path.append(descent.x)
-            yield np.mean(path[len(path) // 2 :], axis=0)
+            mean = mean + (descent.x - mean) * ((_ETA + 1) / (n + _ETA))
+            yield mean
+            if stop:
+                return
 
     # -- data and units ----------------------------------------------------------------------------
 
