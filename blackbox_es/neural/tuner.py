@@ -175,9 +175,9 @@ class ESTuner(Delegating):
         return Tuning(given, self._minimises(), examples)
 
     def _minimises(self) -> MLP:
-        """What knows the loss: an estimator that minimises it."""
+        """What knows the loss: an estimator that minimises it, of all examples at once."""
         classes = is_classifier(self._estimator())
-        model = ESMLPClassifier() if classes else ESMLPRegressor()
+        model = (ESMLPClassifier if classes else ESMLPRegressor)(batch_size=None)
         loss = ("zero_one" if classes else "squared_error") if self.loss is None else self.loss
         return model.set_params(loss=loss, **(self.loss_params or {}))  # type: ignore[no-any-return]
 

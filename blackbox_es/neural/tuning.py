@@ -123,7 +123,7 @@ class Tuning:
         """Examples as the loss takes them."""
         y = np.asarray(examples.y)
         y = y.ravel() if y.ndim == 2 and y.shape[1] == 1 else y
-        X, self._model.batch_size = self._frame.inputs(_dense(Z)), None
+        X = self._frame.inputs(_dense(Z))
         return self._model._check_data(X, y, examples.weight, classes, reset=reset)
 
     def _batch(self) -> int:
@@ -188,7 +188,8 @@ def chosen(losses: Array) -> int:
 
     Better by more than the standard error of the mean of the folds' differences.
     """
-    gains = losses[:, :1] - losses
+    with np.errstate(invalid="ignore"):  # two infinite losses
+        gains = losses[:, :1] - losses
     mean = np.where(np.isfinite(gains).all(axis=0), gains.mean(axis=0), -np.inf)
     best = int(mean.argmax())
     n = len(losses)
