@@ -32,7 +32,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler, scale
 from sklearn.svm import SVC, LinearSVC, LinearSVR
-from sklearn.utils import shuffle
+from sklearn.utils import get_tags, shuffle
 from sklearn.utils.estimator_checks import check_estimator
 
 from blackbox_es import ESMLPClassifier, ESTuner
@@ -43,6 +43,7 @@ from blackbox_es.neural.conversion import (
     set_weights,
     weights_of,
 )
+from blackbox_es.neural.descent import WeightDescent
 from blackbox_es.neural.network import Network
 from blackbox_es.neural.tuning import Examples, chosen, side_by_side
 
@@ -272,6 +273,11 @@ def test_held_out_losses_are_those_of_the_metric():
     assert not set(train) & set(test)
     _, counts = np.unique(Y[test], return_counts=True)
     assert counts.tolist() == [15, 15, 15]
+    tuner = ESTuner(Ridge(), loss="absolute_error", cv=0.3, **QUICK).fit(D, T)
+    ((train, test),) = tuner._folds(Examples(D, T, None), 0)
+    error = np.abs(Ridge().fit(D[train], T[train]).predict(D[test]) - T[test]).mean()
+    assert tuner.held_out_losses_[0, 0] == pytest.approx(error, rel=1e-12)
+    assert tuner.held_out_losses_[0, 1] != tuner.held_out_losses_[0, 0]
 
 
 def test_the_best_generation_is_chosen():
@@ -296,6 +302,24 @@ def test_searches_end_when_nothing_gets_better():
     assert side_by_side([losses(10)], 300).shape == (1, 51)
     assert side_by_side([losses(60)], 300).shape == (1, 121)
     assert side_by_side([losses(999)], 30).shape == (1, 31)
+
+
+def test_a_path_is_of_means_over_generations(monkeypatch):
+    """Of where the search was after each: the n-th weighs n (n + 1) (n + 2)."""
+
+    class Watched(WeightDescent):
+        def step(self, *given):
+            done = super().step(*given)
+            seen.append(self.x)
+            return done
+
+    seen = []
+    monkeypatch.setattr("blackbox_es.neural.tuning.WeightDescent", Watched)
+    path = tuning(LogisticRegression(), X, Y, loss="log_loss")._path(0, 8)
+    for i, mean in zip(range(5), path, strict=False):
+        n = np.arange(1, i + 2)
+        weighed = np.average(seen, axis=0, weights=n * (n + 1) * (n + 2))
+        np.testing.assert_allclose(mean, weighed, rtol=1e-12)
 
 
 def test_what_the_metric_misses_is_found():
@@ -453,6 +477,9 @@ def test_it_has_what_the_estimator_has():
     assert hasattr(ESTuner(), "predict_proba")
     assert not hasattr(ESTuner(LinearSVC()), "predict_proba")
     assert not hasattr(ESTuner(Ridge()), "decision_function")
+    tags = get_tags(ESTuner(LogisticRegression()))
+    assert (tags.estimator_type, tags.input_tags.sparse) == ("classifier", False)
+    assert get_tags(ESTuner(Ridge())).target_tags.multi_output
     frame = pd.DataFrame(X, columns=list("abcd"))
     tuner = ESTuner(**QUICK)
     assert not hasattr(tuner, "classes_")

@@ -155,27 +155,28 @@ def main():
 
 
 def table(found, cells):
-    """Changes in percent, and of how many cells they are more than a standard error."""
-    better = worse = 0
-    print("| data | metric | " + " | ".join(["estimator and change of the loss, %"] * 4) + " |")
-    print("|---|---|" + "---|" * 4)
+    """Changes in percent, of how many cells they are a gain, and more than a standard error."""
+    changes, header = [], []
     for name, metric in dict.fromkeys((name, metric) for name, _, _, metric in cells):
+        estimators = [e for n, _, e, m in cells if (n, m) == (name, metric)]
+        if estimators != header:
+            header = estimators
+            print(f"\n| data | metric | {' | '.join(header)} |\n|---|---|{'---|' * len(header)}")
         line = []
-        for estimator in [e for n, _, e, m in cells if (n, m) == (name, metric)]:
-            runs = [
-                v for (n, e, m, _), v in found.items() if (n, e, m) == (name, estimator, metric)
-            ]
-            before, after = np.array(runs).reshape(-1, 2).T
+        for estimator in estimators:
+            runs = [v for key, v in found.items() if key[:3] == (name, estimator, metric)]
             if len(runs) < 2:
                 line.append("")
                 continue
+            before, after = np.array(runs).T
             change, error = np.mean(after - before), np.std(after - before, ddof=1)
-            error /= np.sqrt(len(runs))
-            better, worse = better + (change < -error), worse + (change > error)
+            changes.append((change, error / np.sqrt(len(runs))))
             unit = 100 / max(before.mean(), 1e-12)
-            line.append(f"{estimator} {change * unit:+.1f} ± {error * unit:.1f}")
-        print(f"| {name} | {metric} | " + " | ".join(line) + " |")
-    print(f"\n{len(cells)} cells: {better} better and {worse} worse by more than a standard error")
+            line.append(f"{change * unit:+.0f} ± {changes[-1][1] * unit:.0f}" if error else "0")
+        print(f"| {name} | {metric} | {' | '.join(line)} |")
+    change, error = np.array(changes).T
+    print(f"\n{len(change)} cells: {sum(change < 0)} better, {sum(change > 0)} worse;", end=" ")
+    print(f"by more than a standard error {sum(change < -error)} and {sum(change > error)}")
 
 
 if __name__ == "__main__":
