@@ -82,10 +82,12 @@ def test_every_room_exists():
 # Of named tuples, which have no public ones by these names
 OF_TUPLES = {"_replace", "_asdict", "_fields", "_make"}
 # Of other libraries, which offer no public way: Numba's cache could not be guarded against damaged
-# files, scikit-learn's check of sample weights would have to be written again.
+# files; scikit-learn's check of sample weights, and its way to take rows of anything, would have to
+# be written again.
 OF_OTHERS = {
     "_jit": {"_cache_file", "_dump", "_load_data", "_data_path"},
     "neural.mlp": {"_check_sample_weight"},
+    "neural.tuning": {"_safe_indexing"},
 }
 
 

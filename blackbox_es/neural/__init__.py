@@ -5,9 +5,11 @@ From what a network is to what is fitted: `activations`, `losses` and `metrics` 
 evaluate many, as `layout` and `tasks` lay them out; `objective` and `nodes` are what is minimised,
 by moving weights or activations, over the examples that `examples` draws; `descent` is how a
 generation moves the weights, and `penalty` what draws them to zero; `mlp`, `training` and
-`estimators` are what users fit.
+`estimators` are what users fit. `tuner` moves the weights of other estimators, `tuning` how and how
+far, and `conversion` says how they are networks.
 """
 
 from blackbox_es.neural.estimators import ESMLPClassifier, ESMLPRegressor
+from blackbox_es.neural.tuner import ESTuner
 
-__all__ = ["ESMLPClassifier", "ESMLPRegressor"]
+__all__ = ["ESMLPClassifier", "ESMLPRegressor", "ESTuner"]
