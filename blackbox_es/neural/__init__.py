@@ -8,6 +8,7 @@ generation moves the weights, and `penalty` what draws them to zero; `mlp`, `tra
 `estimators` are what users fit.
 """
 
+from blackbox_es.neural.conv_net import ESConvNetClassifier
 from blackbox_es.neural.estimators import ESMLPClassifier, ESMLPRegressor
 
-__all__ = ["ESMLPClassifier", "ESMLPRegressor"]
+__all__ = ["ESConvNetClassifier", "ESMLPClassifier", "ESMLPRegressor"]

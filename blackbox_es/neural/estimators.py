@@ -7,18 +7,20 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from blackbox_es.neural.classifier import Classifier
 from blackbox_es.neural.data import Data
+from blackbox_es.neural.perceptron import Perceptron
 from blackbox_es.neural.training import ESMLP
 
 Array = npt.NDArray[Any]
 
 
-class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
+@dataclass(eq=False, repr=False)
+class ESMLPClassifier(Perceptron, Classifier):
     """A multilayer perceptron classifier trained by evolution strategies: no gradient is needed.
 
     So the loss may be the zero-one loss or any function of the predictions, and the activation a
@@ -108,68 +110,9 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
     True
     """
 
-    _targets = "labels"
-
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Train on one pass over these examples, going on where the last call stopped.
-
-        The learning rate is constant. Parameters are to stay those of the first call; change them
-        before a `fit`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Cast to the dtype of the first call.
-        y : array-like of shape (n_samples,)
-        classes : array-like of shape (n_classes,), optional
-            All classes there will be; needed in the first call.
-        sample_weight : array-like of shape (n_samples,), optional
-        """
-        if not hasattr(self, "classes_") and classes is None:
-            raise ValueError("classes must be given in the first call of partial_fit")
-        return self._partial_fit(X, y, sample_weight, classes)
-
-    def predict(self, X: Any) -> Array:
-        """The most probable class of each row."""
-        probabilities = self.predict_proba(X)
-        return np.asarray(self.classes_[probabilities.argmax(axis=1)])
-
-    def predict_proba(self, X: Any) -> Array:
-        """Probabilities of the classes, shape (n_samples, n_classes)."""
-        return self._predictions(self._raw(X))
-
-    def predict_log_proba(self, X: Any) -> Array:
-        """Logarithms of `predict_proba`."""
-        with np.errstate(divide="ignore"):
-            return np.asarray(np.log(self.predict_proba(X)))
-
-    def _encode(self, y: Array, classes: Any, reset: bool) -> Array:
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        if reset:
-            self.classes_ = np.unique(y if classes is None else classes)
-            self.n_outputs_ = 1 if len(self.classes_) == 2 else len(self.classes_)
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(
-                f"classes={classes!r} are not those of the first call, {self.classes_.tolist()}"
-            )
-        unknown = np.setdiff1d(y, self.classes_)
-        if unknown.size:
-            raise ValueError(f"y holds classes that are not in classes_: {unknown[:5].tolist()}")
-        if len(self.classes_) < 2:
-            raise ValueError(f"y has one class, {self.classes_[0]!r}: at least two are needed")
-        return np.searchsorted(self.classes_, y)
-
-    def _decoded(self, y: Array, predictions: Array) -> tuple[Array, Array]:
-        return self.classes_[y], predictions
-
-    def _score(self, raw: Array, data: Data) -> float:
-        right = self._predictions(raw).argmax(axis=1) == data.y
-        return float(np.average(right, weights=data.weight))
-
 
 @dataclass(eq=False, repr=False)
-class ESMLPRegressor(RegressorMixin, ESMLP):  # type: ignore[misc]
+class ESMLPRegressor(Perceptron, RegressorMixin, ESMLP):  # type: ignore[misc]
     """A multilayer perceptron regressor trained by evolution strategies: no gradient is needed.
 
     As `ESMLPClassifier`, whose parameters and attributes it has, but for the loss.

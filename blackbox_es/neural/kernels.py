@@ -408,6 +408,29 @@ def _losses(rows, values, raw, targets, loss, parameter, n_out):
         _hinge(v, z, y, n_out)
 
 
+@jit(contract=True)
+def example_losses(out, raw, targets, loss, parameter):
+    """Losses of raw outputs that are in blocks of examples already.
+
+    Parameters
+    ----------
+    out : ndarray of shape (V, G BLOCK)
+    raw : ndarray of shape (V, G, K, BLOCK)
+    targets : ndarray of shape (G, T, BLOCK)
+    loss, parameter
+        As in `Task`.
+    """
+    n_outputs, n_targets = raw.shape[2], targets.shape[1]
+    rows = np.empty((4 + n_outputs + n_targets) * BLOCK, raw.dtype)
+    first, last = 4 * BLOCK, (4 + n_outputs) * BLOCK  # a row in front of them is for `_losses`
+    for g in range(raw.shape[1]):
+        rows[last:] = targets[g].ravel()
+        for v in range(raw.shape[0]):
+            rows[first:last] = raw[v, g].ravel()
+            _losses(rows, 0, 4, 4 + n_outputs, loss, parameter, n_outputs)
+            out[v, g * BLOCK : (g + 1) * BLOCK] = rows[:BLOCK]
+
+
 @inline(contract=True)
 def _log_loss(v, raw, label, n_out):
     """log sum_k exp(raw_k - raw_y), of full relative accuracy however small it is."""

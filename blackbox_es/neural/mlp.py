@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -24,11 +24,10 @@ from blackbox_es._validation import (
     check_count,
     check_positive,
 )
-from blackbox_es.neural.activations import ACTIVATIONS
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.losses import FAMILIES, LOSSES, PREDICTIONS, Loss, losses_of
 from blackbox_es.neural.metrics import METRICS
-from blackbox_es.neural.network import Network
+from blackbox_es.neural.network import FlatNetwork
 from blackbox_es.optimizers import Optimizer
 from blackbox_es.schedules import Schedule
 
@@ -53,10 +52,9 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
     """What the classifier and the regressor take and say; parameters are documented there."""
 
     _targets: ClassVar[str]  # of the losses that the estimator knows by name
-    _network: Network = field(init=False)
+    _network_parameter: ClassVar[str]  # which says what network it is
+    _network: FlatNetwork = field(init=False)
 
-    hidden_layer_sizes: Sequence[int] = (64,)
-    activation: str = "relu"
     _: KW_ONLY
     loss: str | Callable[..., Any] | None = None
     perturb: str = "weights"
@@ -82,7 +80,7 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
     random_state: Any = None
     verbose: int = 0
 
-    # -- what is a matter of classes or numbers ----------------------------------------------------
+    # -- what is a matter of targets and network ---------------------------------------------------
 
     @abstractmethod
     def _encode(self, y: Array, classes: Any, reset: bool) -> Array:
@@ -96,11 +94,15 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
     def _score(self, raw: Array, data: Data) -> float:
         """The score of raw outputs, as `score` has it."""
 
-    # -- what is taken -----------------------------------------------------------------------------
+    @abstractmethod
+    def _check_network(self) -> None:
+        """Raise for what is wrong with the network, whatever the data."""
 
-    def _hidden(self) -> tuple[Any, ...]:
-        sizes = self.hidden_layer_sizes
-        return tuple(sizes) if np.iterable(sizes) else (sizes,)
+    @abstractmethod
+    def _make_network(self, n_inputs: int) -> FlatNetwork:
+        """The network for so many inputs, with ``n_outputs_`` outputs."""
+
+    # -- what is taken -----------------------------------------------------------------------------
 
     def _batch_size(self, n_samples: int) -> int:
         if self.batch_size == "auto":
@@ -125,9 +127,7 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
     def _check_parameters(self) -> None:
         """Raise for what the strategy does not check; it checks the rest before it starts."""
         names = losses_of(self._targets)
-        for size in self._hidden():
-            check_count("hidden_layer_sizes", size)
-        check_choice("activation", self.activation, ACTIVATIONS)
+        self._check_network()
         if not callable(self.loss):
             metrics = METRICS if self._targets == "labels" else ()
             check_choice("loss", self.loss, (None, *names, *metrics))

@@ -6,6 +6,7 @@ evaluated by `tasks`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +21,96 @@ from blackbox_es.neural.losses import Loss, as_loss
 Array = npt.NDArray[Any]
 
 
+class FlatNetwork(ABC):
+    """A network whose parameters are one vector: of each linear map ``W`` and then ``b``.
+
+    `Network` and `blackbox_es.neural.sequential.Sequential` are such.
+    """
+
+    @property
+    @abstractmethod
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """(fan_in, fan_out) of each linear map."""
+
+    @property
+    @abstractmethod
+    def n_inputs(self) -> int:
+        """Features of an example."""
+
+    @property
+    def n_outputs(self) -> int:
+        """Raw outputs."""
+        return self.shapes[-1][1]
+
+    @abstractmethod
+    def initial(self, rng: Any) -> Array:
+        """Parameters to begin with: shape (n_parameters,), float64."""
+
+    @abstractmethod
+    def forward(self, theta: Array, X: Array) -> Array:
+        """Raw outputs, before any softmax or logistic function: shape (n_samples, n_outputs)."""
+
+    @abstractmethod
+    def gradient(self, theta: Array, data: Data, loss: str | Loss) -> tuple[float, Array]:
+        """The mean loss and its gradient by backpropagation."""
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of weights and intercepts, ``sum_l (fan_in + 1) fan_out``."""
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.shapes)
+
+    def is_weight(self) -> npt.NDArray[np.bool_]:
+        """True where a parameter is a weight, False where it is an intercept."""
+        return self.pack(
+            [np.ones(shape, bool) for shape in self.shapes],
+            [np.zeros(fan_out, bool) for _, fan_out in self.shapes],
+        )
+
+    def unpack(self, theta: Array) -> tuple[list[Array], list[Array]]:
+        """Weights (fan_in, fan_out) and intercepts (fan_out) of each layer, as views of `theta`."""
+        if theta.shape != (self.n_parameters,):
+            raise ValueError(
+                f"theta has shape {theta.shape}, but {self} has {self.n_parameters} parameters"
+            )
+        coefs, intercepts, start = [], [], 0
+        for fan_in, fan_out in self.shapes:
+            end = start + fan_in * fan_out
+            coefs.append(theta[start:end].reshape(fan_in, fan_out))
+            start = end + fan_out
+            intercepts.append(theta[end:start])
+        return coefs, intercepts
+
+    def pack(self, coefs: Sequence[Array], intercepts: Sequence[Array]) -> Array:
+        """The flat vector of these weights and intercepts: the inverse of `unpack`."""
+        shapes = tuple(np.shape(W) for W in coefs), tuple(np.shape(b) for b in intercepts)
+        if shapes != (self.shapes, tuple((fan_out,) for _, fan_out in self.shapes)):
+            raise ValueError(
+                f"coefs and intercepts have shapes {shapes[0]} and {shapes[1]}, but the "
+                f"network is {self}"
+            )
+        layers = zip(coefs, intercepts, strict=True)
+        return np.concatenate([np.ravel(part) for layer in layers for part in layer])
+
+
+def mean_loss(raw: Array, data: Data, loss: str | Loss) -> tuple[float, Array]:
+    """``sum_i w_i l_i / sum_i w_i`` of raw outputs, and its gradient by them.
+
+    Raises
+    ------
+    ValueError
+        If the loss has no gradient.
+    """
+    row = as_loss(loss)
+    if row.gradient is None:
+        raise ValueError(f"loss={loss!r} has no gradient: its values are steps")
+    weight = np.ones(len(data)) if data.weight is None else data.weight
+    weight = (weight / weight.sum()).astype(data.X.dtype, copy=False)
+    value = float(weight.astype(np.float64) @ row.values(raw, data.y))
+    return value, row.gradient(raw, data.y) * weight[:, None]
+
+
 @dataclass(frozen=True)
-class Network:
+class Network(FlatNetwork):
     """A multilayer perceptron of fixed shape, without its parameters.
 
     ``h_0 = X``, ``h_l = activation(h_{l-1} W_l + b_l)``, raw outputs ``h_{L-1} W_L + b_L``. The
@@ -69,9 +158,9 @@ class Network:
         return tuple(zip(self.layer_sizes[:-1], self.layer_sizes[1:], strict=True))
 
     @property
-    def n_parameters(self) -> int:
-        """Number of weights and intercepts, ``sum_l (fan_in + 1) fan_out``."""
-        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.shapes)
+    def n_inputs(self) -> int:
+        """Features of an example."""
+        return self.layer_sizes[0]
 
     @property
     def n_units(self) -> int:
@@ -83,39 +172,6 @@ class Network:
         """Random signs that perturb the network: rank one in hidden layers, full in the last."""
         *hidden, (fan_in, fan_out) = self.shapes
         return sum(m + 2 * n for m, n in hidden) + (fan_in + 1) * fan_out
-
-    def is_weight(self) -> npt.NDArray[np.bool_]:
-        """True where a parameter is a weight, False where it is an intercept."""
-        return self.pack(
-            [np.ones(shape, bool) for shape in self.shapes],
-            [np.zeros(fan_out, bool) for _, fan_out in self.shapes],
-        )
-
-    def unpack(self, theta: Array) -> tuple[list[Array], list[Array]]:
-        """Weights (fan_in, fan_out) and intercepts (fan_out) of each layer, as views of `theta`."""
-        if theta.shape != (self.n_parameters,):
-            raise ValueError(
-                f"theta has shape {theta.shape}, but a network of layer_sizes={self.layer_sizes} "
-                f"has {self.n_parameters} parameters"
-            )
-        coefs, intercepts, start = [], [], 0
-        for fan_in, fan_out in self.shapes:
-            end = start + fan_in * fan_out
-            coefs.append(theta[start:end].reshape(fan_in, fan_out))
-            start = end + fan_out
-            intercepts.append(theta[end:start])
-        return coefs, intercepts
-
-    def pack(self, coefs: Sequence[Array], intercepts: Sequence[Array]) -> Array:
-        """The flat vector of these weights and intercepts: the inverse of `unpack`."""
-        shapes = tuple(np.shape(W) for W in coefs), tuple(np.shape(b) for b in intercepts)
-        if shapes != (self.shapes, tuple((fan_out,) for _, fan_out in self.shapes)):
-            raise ValueError(
-                f"coefs and intercepts have shapes {shapes[0]} and {shapes[1]}, but "
-                f"layer_sizes={self.layer_sizes}"
-            )
-        layers = zip(coefs, intercepts, strict=True)
-        return np.concatenate([np.ravel(part) for layer in layers for part in layer])
 
     def initial(self, rng: Any) -> Array:
         """Parameters drawn uniformly from the bounds of Glorot and Bengio (2010).
@@ -168,16 +224,9 @@ class Network:
         ValueError
             If the loss has no gradient.
         """
-        row = as_loss(loss)
-        slope = row.gradient
-        if slope is None:
-            raise ValueError(f"loss={loss!r} has no gradient: its values are steps")
         coefs, intercepts = self.unpack(theta)
         inputs, linear = self._layers(coefs, intercepts, data.X)
-        weight = np.ones(len(data)) if data.weight is None else data.weight
-        weight = (weight / weight.sum()).astype(data.X.dtype, copy=False)
-        value = float(weight.astype(np.float64) @ row.values(linear[-1], data.y))
-        delta = slope(linear[-1], data.y) * weight[:, None]
+        value, delta = mean_loss(linear[-1], data, loss)
         parts: list[Array] = []
         for layer in reversed(range(len(coefs))):
             parts += [delta.sum(axis=0), inputs[layer].T @ delta]

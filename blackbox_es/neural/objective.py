@@ -18,8 +18,10 @@ from blackbox_es.neural.data import Data
 from blackbox_es.neural.examples import Examples
 from blackbox_es.neural.losses import Loss, as_loss
 from blackbox_es.neural.metrics import Metric
-from blackbox_es.neural.network import Network
-from blackbox_es.neural.tasks import Population, population_losses, population_outputs
+from blackbox_es.neural.network import FlatNetwork, Network
+from blackbox_es.neural.points import Points
+from blackbox_es.neural.sequential import Sequential
+from blackbox_es.neural.tasks import Population
 from blackbox_es.noise import Key, Range
 from blackbox_es.samplers import Guided, LowRank
 
@@ -35,7 +37,7 @@ class PooledLoss(ABC):
 
     Parameters
     ----------
-    network : Network
+    network : FlatNetwork
     loss : str, Loss or callable
         A row of `LOSSES` or its name, or ``loss(y, outputs, weight or None) -> float``.
     data : Data
@@ -50,7 +52,7 @@ class PooledLoss(ABC):
 
     def __init__(
         self,
-        network: Network,
+        network: FlatNetwork,
         loss: str | Loss | Callable[..., Any],
         data: Data,
         *,
@@ -91,7 +93,7 @@ class NetworkObjective(PooledLoss):
 
     def __init__(
         self,
-        network: Network,
+        network: FlatNetwork,
         loss: str | Loss | Callable[..., Any],
         data: Data,
         *,
@@ -153,8 +155,12 @@ class NetworkObjective(PooledLoss):
         cuts = np.arange(self.threads.n + 1) * n_units // self.threads.n  # -(-a // b) rounds up
         yield from pairwise(np.unique(-(-cuts * n_pairs // n_units)).tolist())
 
-    def _population(self, generation: Generation, pairs: Range) -> Population:
+    def _population(self, generation: Generation, pairs: Range) -> Population | Points:
         """Some pairs of a generation as the kernel takes them."""
+        starts, batch = self._starts[slice(*pairs)], self.batch_size
+        if isinstance(self.network, Sequential):
+            return Points(self.network, generation.pairs(*pairs), starts, batch)
+        assert isinstance(self.network, Network)
         sampler, dtype = generation.sampler, generation.center.dtype
         coefs, subspace = np.empty((pairs[1] - pairs[0], 0), dtype), np.empty((0, sampler.n), dtype)
         if isinstance(sampler, Guided):
@@ -169,16 +175,16 @@ class NetworkObjective(PooledLoss):
             words=sampler.words(generation.key, pairs),
             coefs=coefs,
             subspace=subspace,
-            starts=self._starts[slice(*pairs)],
-            batch=self.batch_size,
+            starts=starts,
+            batch=batch,
         )
 
-    def _losses(self, population: Population, data: Data) -> tuple[Array, Array]:
+    def _losses(self, population: Population | Points, data: Data) -> tuple[Array, Array]:
         """Mean losses of some pairs, and how much those of each example differ."""
         if not callable(self.loss):
-            sums, squares = population_losses(population, self.loss, data)
+            sums, squares = population.losses(self.loss, data)
             return sums / self.batch_size, squares
-        outputs = population_outputs(population, data.X)
+        outputs = population.outputs(data.X)
         values = np.empty(outputs.shape[:2])
         for pair, start in enumerate(population.starts):
             part = data.take(slice(start, start + self.batch_size))

@@ -69,6 +69,14 @@ class Population(NamedTuple):
     starts: Array
     batch: int
 
+    def losses(self, loss: str | Loss, data: Data) -> tuple[Array, Array]:
+        """`population_losses` of it."""
+        return population_losses(self, loss, data)
+
+    def outputs(self, X: Array) -> Array:
+        """`population_outputs` of it."""
+        return population_outputs(self, X)
+
 
 def population_losses(population: Population, loss: str | Loss, data: Data) -> tuple[Array, Array]:
     """Losses of ``theta + d_p`` and ``theta - d_p``, summed over the examples of pair ``p``.

@@ -23,7 +23,6 @@ from blackbox_es.neural.descent import ActivationDescent, Descent, WeightDescent
 from blackbox_es.neural.fitted import FittedMLP
 from blackbox_es.neural.losses import guide_of
 from blackbox_es.neural.mlp import USUAL
-from blackbox_es.neural.network import Network
 from blackbox_es.neural.objective import NetworkObjective, PooledLoss
 from blackbox_es.neural.penalty import penalized
 from blackbox_es.schedules import Linear
@@ -120,10 +119,11 @@ class ESMLP(FittedMLP):
     def _start(self, data: Data, theta: Array | None, max_iter: int | None) -> None:
         """The network, and the strategy that trains it."""
         seed = as_seed(self.random_state)
-        network = Network((data.X.shape[1], *self._hidden(), self.n_outputs_), self.activation)
-        if theta is not None and network.layer_sizes != self._network.layer_sizes:
+        network = self._make_network(data.X.shape[1])
+        if theta is not None and network.shapes != self._network.shapes:
+            name = self._network_parameter
             raise ValueError(
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r} is not what was fitted: a fit can "
+                f"{name}={getattr(self, name)!r} is not what was fitted: a fit can "
                 "only be continued with the same network; set warm_start=False to begin anew"
             )
         if theta is None:
