@@ -76,6 +76,10 @@ class ESConvNetClassifier(Classifier):
             )
         for size in shape:
             check_count("image_shape", size)
+        if isinstance(self.layers, str) or not np.iterable(self.layers):
+            raise TypeError(
+                f"layers={self.layers!r}: take a sequence of layers and names of activations"
+            )
         for layer in self.layers:
             if not isinstance(layer, (Layer, str)):
                 raise TypeError(f"layers holds {layer!r}: take layers and names of activations")
