@@ -7,11 +7,8 @@ from blackbox_es.neural.layers import Activate, AvgPool2D, Conv2D, Dense, MaxPoo
 from blackbox_es.neural.sequential import Sequential
 
 TANH = Activate("tanh")
-SMALL = Sequential(
-    (4, 8, 2),
-    (Conv2D(3, kernel=3), MaxPool2D(2), TANH, Conv2D(5), AvgPool2D(2), TANH, Dense(4), TANH)
-    + (Dense(3),),
-)
+POOLED = Conv2D(3, kernel=3), MaxPool2D(2), TANH, Conv2D(5), AvgPool2D(2), TANH
+SMALL = Sequential((4, 8, 2), (*POOLED, Dense(4), TANH, Dense(3)))
 
 
 def convolved(image, W, b, kernel):

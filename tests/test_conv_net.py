@@ -109,7 +109,7 @@ def test_more_calls_go_on(perturb):
     before = weights(model)
     assert weights(model.partial_fit(X[:200], Y[:200])) != before
     model = fitted(perturb=perturb, warm_start=True)
-    with pytest.raises(ValueError, match="layers=.* is not what was fitted"):
+    with pytest.raises(ValueError, match=r"layers=.* is not what was fitted"):
         model.set_params(layers=(Conv2D(5, kernel=3),)).fit(X[:200], Y[:200])
 
 

@@ -38,9 +38,8 @@ def problem(network=MIXED, dtype=np.float64, n=7, n_pairs=12, sigma=0.125, threa
 def signs_of(found, stage):
     """(pairs, examples, bits) of a stage, from the signs of the package in their order."""
     n_blocks, n_pairs = -(-len(found.X) // LANES), stage.pairs.stop - stage.pairs.start
-    flat = noise.signs(
-        KEY, (stage.pairs.start, stage.pairs.stop), 64 * stage.n_bits * n_blocks, float
-    )
+    pairs, n_signs = (stage.pairs.start, stage.pairs.stop), LANES * stage.n_bits * n_blocks
+    flat = noise.signs(KEY, pairs, n_signs, float)
     xi = flat.reshape(n_pairs, n_blocks, stage.n_bits, LANES).swapaxes(2, 3)
     return xi.reshape(n_pairs, -1, stage.n_bits)[:, : len(found.X)]
 
@@ -239,7 +238,7 @@ def test_the_variance_over_all_signs_is_the_law(every_sign):
     found, y = every_sign
     found = LayerNoise(LINEAR, found.center, found.X[:1], found.n_pairs, found.sigma)
     plus, minus = found.losses(KEY, "absolute_error", y[:1])
-    coefs, intercepts = LINEAR.unpack(found.center)
+    coefs, _ = LINEAR.unpack(found.center)
     moved = [None, (coefs[2][:, 0] * -1.0), np.array([-1.0])]  # the gradients by z; the loss falls
     _, gradient = LINEAR.gradient(found.center, Data(found.X[:1], y[:1]), "absolute_error")
     W, b = LINEAR.unpack(gradient)

@@ -44,9 +44,8 @@ def examples(network, n, dtype=np.float64, seed=0):
 )
 def test_convolutions_are_those_of_loops(shape, convolutions, n_outputs, activation, n):
     """Of any number of channels, on images of any size, also smaller than the kernel."""
-    layers = [
-        layer for c, k in convolutions for layer in (Conv2D(c, kernel=k), Activate(activation))
-    ]
+    pairs = ((Conv2D(c, kernel=k), Activate(activation)) for c, k in convolutions)
+    layers = [layer for pair in pairs for layer in pair]
     network = Sequential(shape, (*layers, Dense(n_outputs)))
     theta, X = examples(network, n)
     raw = network.forward(theta, X)
