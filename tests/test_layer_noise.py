@@ -94,12 +94,14 @@ def test_the_fewer_numbers_are_moved():
 
 @pytest.mark.parametrize("n_pairs", [3, 4, 32, 1001])
 def test_pairs_are_shared_out(n_pairs):
-    """All of them, at least one for each layer, by the roots of what is moved."""
+    """All of them, at least one for each layer, by what is moved and the time it takes."""
     layers = Conv2D(6), MaxPool2D(2), TANH, Conv2D(6), MaxPool2D(2), TANH, Dense(10)
     stages = stages_of(Sequential((28, 28, 1), layers), n_pairs)
     bounds = [stage.pairs.start for stage in stages] + [stages[-1].pairs.stop]
     assert (bounds[0], bounds[-1]) == (0, n_pairs)
-    roots = np.sqrt([stage.n_signs for stage in stages])
+    convolution, outputs = 14 * 14 * 150 * 6, 2940  # multiply-adds behind the first and second
+    times = 2**15 + np.array([784 * 25 + 2 * (convolution + outputs), 2 * outputs, 0])
+    roots = np.sqrt([156, 294, 10] / times)
     expected = 1 + (n_pairs - 3) * roots / roots.sum()
     assert abs(np.diff(bounds) - expected).max() <= 1
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from blackbox_es._validation import check_count
+from blackbox_es.neural.activations import Activation
 from blackbox_es.neural.classifier import Classifier
 from blackbox_es.neural.layers import Activate, Conv2D, Dense, Layer, MaxPool2D, Shape
 from blackbox_es.neural.sequential import Sequential
@@ -27,7 +28,7 @@ class ESConvNetClassifier(Classifier):
     ----------
     image_shape : (height, width) or (height, width, channels)
         An example is a row of so many numbers, in that order.
-    layers : sequence of Layer or str
+    layers : sequence of Layer, Activation or str
         Those of `blackbox_es.neural.layers`: ``Conv2D(channels, kernel=5)``, ``Dense(n_units)``,
         ``MaxPool2D(2)``, ``AvgPool2D(2)``, and names of activations. Pools right behind a
         convolution and before the activation are best: they make less of what is to be estimated.
@@ -59,7 +60,7 @@ class ESConvNetClassifier(Classifier):
     _network_parameter: ClassVar[str] = "layers"
 
     image_shape: Sequence[int] = (28, 28)
-    layers: Sequence[Layer | str] = LAYERS
+    layers: Sequence[Layer | Activation | str] = LAYERS
     _: KW_ONLY
     perturb: str = "activations"
     learning_rate_init: float = 0.005
@@ -81,13 +82,13 @@ class ESConvNetClassifier(Classifier):
                 f"layers={self.layers!r}: take a sequence of layers and names of activations"
             )
         for layer in self.layers:
-            if not isinstance(layer, (Layer, str)):
+            if not isinstance(layer, (Layer, Activation, str)):
                 raise TypeError(f"layers holds {layer!r}: take layers and names of activations")
         self._sequence(1)
 
     def _sequence(self, n_outputs: int) -> Sequential:
-        layers = (Activate(layer) if isinstance(layer, str) else layer for layer in self.layers)
-        return Sequential(self._shape(), (*layers, Dense(n_outputs)))
+        layers = (layer if isinstance(layer, Layer) else Activate(layer) for layer in self.layers)
+        return Sequential(self._shape(), (*layers, Dense(n_outputs)), self.weights)
 
     def _make_network(self, n_inputs: int) -> Sequential:
         network = self._sequence(self.n_outputs_)

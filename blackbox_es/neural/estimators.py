@@ -14,7 +14,6 @@ from sklearn.utils.validation import column_or_1d
 from blackbox_es.neural.classifier import Classifier
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.perceptron import Perceptron
-from blackbox_es.neural.training import ESMLP
 
 Array = npt.NDArray[Any]
 
@@ -112,7 +111,7 @@ class ESMLPClassifier(Perceptron, Classifier):
 
 
 @dataclass(eq=False, repr=False)
-class ESMLPRegressor(Perceptron, RegressorMixin, ESMLP):  # type: ignore[misc]
+class ESMLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
     """A multilayer perceptron regressor trained by evolution strategies: no gradient is needed.
 
     As `ESMLPClassifier`, whose parameters and attributes it has, but for the loss.

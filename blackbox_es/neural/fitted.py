@@ -78,5 +78,6 @@ class FittedMLP(MLP):
 
     def _weights(self, theta: Array) -> dict[str, Any]:
         """The attributes that predict."""
-        coefs, intercepts = map(list, self._network.unpack(theta.copy()))
+        theta = self._network.effective(theta).copy()
+        coefs, intercepts = map(list, self._network.unpack(theta))
         return {"coefs_": coefs, "intercepts_": intercepts, "n_layers_": len(coefs) + 1}

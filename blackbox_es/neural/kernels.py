@@ -41,7 +41,7 @@ ZERO, ONE = np.intp(0), np.intp(1)  # no literals: Numba would compile a version
 WORD = 32  # signs, lowest bit first
 
 # Rows of the tables in `activations` and `losses` name these; `_activate` and `_losses` branch.
-RELU, TANH, LOGISTIC, IDENTITY, STEP, SIGN = range(6)
+RELU, TANH, LOGISTIC, IDENTITY, STEP, SIGN, QUANTISED = range(7)  # the last one plus bits
 NO_LOSS, LOG_LOSS, ZERO_ONE, HINGE = range(4)
 SQUARED_ERROR, ABSOLUTE_ERROR, HUBER, PINBALL, POISSON = range(4, 9)  # of numbers
 
@@ -385,6 +385,11 @@ def _activate(h, activation):
     elif activation == SIGN:
         for i in range(len(h)):
             h[i] = one if h[i] >= zero else (-one if h[i] < zero else h[i])
+    elif activation > QUANTISED:
+        levels, half = h.dtype.type(2 ** (activation - QUANTISED) - 1), h.dtype.type(0.5)
+        for i in range(len(h)):
+            x = zero if h[i] < zero else (one if h[i] > one else h[i])
+            h[i] = np.floor(x * levels + half) / levels
 
 
 @jit(contract=True)

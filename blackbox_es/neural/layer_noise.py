@@ -23,6 +23,8 @@ from blackbox_es.noise import Key, sign_words
 
 Array = npt.NDArray[Any]
 
+_PAIR = 2**15  # multiply-adds that take as long as the noise and the losses of a pair
+
 
 class Stage(NamedTuple):
     """A linear map, where its noise enters, and which pairs bring it."""
@@ -39,10 +41,11 @@ class Stage(NamedTuple):
 def stages_of(network: Sequential, n_pairs: int) -> tuple[Stage, ...]:
     """The stages of a network, in its order; ValueError unless each has a pair.
 
-    With n signs and P pairs the variance is ``(n - 1) / P`` times the square of a gradient, so that
-    for gradients alike the sum over the stages is least with P in proportion to ``sqrt(n)``.
+    With n signs and P pairs the variance is ``(n - 1) / P`` times the square of a gradient. Where
+    these are alike, the sum over the stages is least for the time it takes with P in proportion to
+    ``sqrt(n / t)``, where t is the time of a pair.
     """
-    found = []
+    found, times = [], []
     for place, (layer, given, which) in enumerate(network.steps):
         if isinstance(layer, Linear):
             end = place + 1
@@ -53,18 +56,27 @@ def stages_of(network: Sequential, n_pairs: int) -> tuple[Stage, ...]:
             n_weights, n_factors = (fan_in + 1) * fan_out, fan_in + 2 * fan_out
             if n_units <= n_weights:
                 found.append(Stage(place, end, which, True, n_units, n_units, slice(0)))
+                times.append(_PAIR + 2 * _work(network, end))
             else:
                 found.append(Stage(place, place + 1, which, False, n_weights, n_factors, slice(0)))
+                moves = _work(network, place, place + 1) / fan_out
+                times.append(_PAIR + moves + 2 * _work(network, place + 1))
     spare = n_pairs - len(found)
     if spare < 0:
         raise ValueError(
             f"n_pairs={n_pairs} is less than one for each of {len(found)} layers with parameters: "
             f"take {len(found)} or more"
         )
-    shares = np.cumsum(np.sqrt([stage.n_signs for stage in found]))
+    shares = np.cumsum(np.sqrt([stage.n_signs for stage in found] / np.array(times)))
     ends = np.rint(spare * shares / shares[-1]).astype(int) + np.arange(1, len(found) + 1)
     bounds = [0, *ends.tolist()]
     return tuple(s._replace(pairs=slice(*bounds[i : i + 2])) for i, s in enumerate(found))
+
+
+def _work(network: Sequential, start: int, stop: int | None = None) -> float:
+    """Multiply-adds of some steps, for one example."""
+    steps = (step for step in network.steps[start:stop] if isinstance(step.layer, Linear))
+    return float(sum(np.prod(network.shapes[s.which]) * np.prod(s.shape[:2]) for s in steps))
 
 
 def _is_pool(layer: Any) -> bool:

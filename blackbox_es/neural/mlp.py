@@ -28,6 +28,7 @@ from blackbox_es.neural.data import Data
 from blackbox_es.neural.losses import FAMILIES, LOSSES, PREDICTIONS, Loss, losses_of
 from blackbox_es.neural.metrics import METRICS
 from blackbox_es.neural.network import FlatNetwork
+from blackbox_es.neural.quantisers import WEIGHTS
 from blackbox_es.optimizers import Optimizer
 from blackbox_es.schedules import Schedule
 
@@ -44,6 +45,7 @@ class Usual(NamedTuple):
     batch_size: int  # a block of the kernel, or two
 
 
+QUANTISED_SIGMA = 0.1  # moves enough weights past where they are rounded differently
 USUAL = {"weights": Usual(0.03, 128, 64), "activations": Usual(0.1, 64, 128)}
 
 
@@ -58,6 +60,7 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
     _: KW_ONLY
     loss: str | Callable[..., Any] | None = None
     perturb: str = "weights"
+    weights: str = "float"
     sigma: float | Schedule | None = None
     n_pairs: int | None = None
     batch_size: int | str | None = "auto"
@@ -133,6 +136,7 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
             check_choice("loss", self.loss, (None, *names, *metrics))
         self._loss_row()  # checks what the loss depends on
         check_choice("perturb", self.perturb, tuple(USUAL))
+        check_choice("weights", self.weights, WEIGHTS)
         if self.sigma is not None and not callable(self.sigma):
             check_positive("sigma", self.sigma, also=", a schedule or None")
         check_count("n_pairs", self.n_pairs, optional=True)

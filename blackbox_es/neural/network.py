@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es.neural.activations import ACTIVATIONS
+from blackbox_es.neural.activations import ACTIVATIONS, Activation, as_activation
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.losses import Loss, as_loss
 
@@ -41,6 +41,10 @@ class FlatNetwork(ABC):
     def n_outputs(self) -> int:
         """Raw outputs."""
         return self.shapes[-1][1]
+
+    def effective(self, theta: Array) -> Array:
+        """The parameters that compute, of those that are moved."""
+        return theta
 
     @abstractmethod
     def initial(self, rng: Any) -> Array:
@@ -121,8 +125,8 @@ class Network(FlatNetwork):
     ----------
     layer_sizes : tuple of int
         Numbers of inputs, of units of each hidden layer (of which there may be none), of outputs.
-    activation : str
-        A name in `ACTIVATIONS`.
+    activation : str or Activation
+        A name in `ACTIVATIONS`, or a row.
 
     Raises
     ------
@@ -139,7 +143,7 @@ class Network(FlatNetwork):
     """
 
     layer_sizes: tuple[int, ...]
-    activation: str
+    activation: str | Activation
 
     def __post_init__(self) -> None:
         if len(self.layer_sizes) < 2 or min(self.layer_sizes) < 1:
@@ -147,7 +151,7 @@ class Network(FlatNetwork):
                 f"layer_sizes={self.layer_sizes!r}: take the number of inputs, of units of any "
                 "hidden layers and of outputs, each at least 1"
             )
-        if self.activation not in ACTIVATIONS:
+        if not isinstance(self.activation, Activation) and self.activation not in ACTIVATIONS:
             raise ValueError(
                 f"activation={self.activation!r} is unknown: take one of {', '.join(ACTIVATIONS)}"
             )
@@ -189,7 +193,7 @@ class Network(FlatNetwork):
         """
         parts = []
         for shape in self.shapes:
-            bound = np.sqrt(ACTIVATIONS[self.activation].glorot / sum(shape))
+            bound = np.sqrt(as_activation(self.activation).glorot / sum(shape))
             parts += [rng.uniform(-bound, bound, shape), rng.uniform(-bound, bound, shape[1])]
         return self.pack(parts[::2], parts[1::2])
 
@@ -231,7 +235,7 @@ class Network(FlatNetwork):
         for layer in reversed(range(len(coefs))):
             parts += [delta.sum(axis=0), inputs[layer].T @ delta]
             if layer:
-                derivative = ACTIVATIONS[self.activation].derivative
+                derivative = as_activation(self.activation).derivative
                 delta = (delta @ coefs[layer].T) * derivative(linear[layer - 1])
         return value, self.pack(parts[::-1][::2], parts[::-1][1::2])
 
@@ -241,6 +245,6 @@ class Network(FlatNetwork):
         """Inputs of each layer, and its outputs before the activation."""
         inputs, linear = [X], [X @ coefs[0] + intercepts[0]]
         for W, b in zip(coefs[1:], intercepts[1:], strict=True):
-            inputs.append(ACTIVATIONS[self.activation].function(linear[-1]))
+            inputs.append(as_activation(self.activation).function(linear[-1]))
             linear.append(inputs[-1] @ W + b)
         return inputs, linear

@@ -15,6 +15,7 @@ from blackbox_es.neural.layers.blocks import blocks_of, rows_of
 from blackbox_es.neural.layers.products import LANES
 from blackbox_es.neural.losses import Loss
 from blackbox_es.neural.network import FlatNetwork, mean_loss
+from blackbox_es.neural.quantisers import quantise
 
 Array = npt.NDArray[Any]
 
@@ -47,6 +48,9 @@ class Sequential(FlatNetwork):
     ----------
     image_shape : (height, width, channels)
     layers : tuple of Layer
+    weights : {"float", "ternary", "binary", "int8"}
+        What computes: the weights of the vector, or these quantised layer by layer. Gradients are
+        those by the quantised weights, straight through to the vector.
 
     Raises
     ------
@@ -67,6 +71,7 @@ class Sequential(FlatNetwork):
 
     image_shape: Shape
     layers: tuple[Layer, ...]
+    weights: str = "float"
 
     def __post_init__(self) -> None:
         if not self.steps or self.steps[-1].which < 0 or self.steps[-1].shape[:2] != (1, 1):
@@ -111,14 +116,19 @@ class Sequential(FlatNetwork):
                 parts += [rng.uniform(-bound, bound, shape), rng.uniform(-bound, bound, shape[1])]
         return self.pack(parts[::2], parts[1::2])
 
+    def effective(self, theta: Array) -> Array:
+        """With the weights quantised."""
+        coefs, intercepts = self.several(theta[None])
+        return self.pack([W[0] for W in coefs], [b[0] for b in intercepts])
+
     # -- many at once ------------------------------------------------------------------------------
 
     def several(self, thetas: Array) -> tuple[list[Array], list[Array]]:
-        """Weights (V, K, n) and intercepts (V, n) of each layer, of V vectors of parameters."""
+        """Weights (V, K, n), quantised, and intercepts (V, n) of each layer, of V vectors."""
         coefs, intercepts, start = [], [], 0
         for fan_in, fan_out in self.shapes:
             end = start + fan_in * fan_out
-            coefs.append(thetas[:, start:end].reshape(-1, fan_in, fan_out))
+            coefs.append(quantise(thetas[:, start:end].reshape(-1, fan_in, fan_out), self.weights))
             start = end + fan_out
             intercepts.append(thetas[:, end:start])
         return coefs, intercepts

@@ -22,7 +22,7 @@ from blackbox_es.neural.data import Data
 from blackbox_es.neural.descent import ActivationDescent, Descent, WeightDescent
 from blackbox_es.neural.fitted import FittedMLP
 from blackbox_es.neural.losses import guide_of
-from blackbox_es.neural.mlp import USUAL
+from blackbox_es.neural.mlp import QUANTISED_SIGMA, USUAL
 from blackbox_es.neural.objective import NetworkObjective, PooledLoss
 from blackbox_es.neural.penalty import penalized
 from blackbox_es.schedules import Linear
@@ -144,7 +144,8 @@ class ESMLP(FittedMLP):
     def _descent_from(self, seed: int, theta: Array, **how: Any) -> Descent:
         """What moves the weights from ``theta`` on."""
         usual = USUAL[self.perturb]
-        how["sigma"] = usual.sigma if self.sigma is None else self.sigma
+        sigma = usual.sigma if self.weights == "float" else QUANTISED_SIGMA
+        how["sigma"] = sigma if self.sigma is None else self.sigma
         how["n_pairs"] = int(usual.n_pairs if self.n_pairs is None else self.n_pairs)
         if self.perturb == "activations":
             return ActivationDescent(seed, theta, shape=resolve(self.shaping), **how)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es._validation import check_choice
-from blackbox_es.neural.activations import ACTIVATIONS, Activation
+from blackbox_es.neural.activations import ACTIVATIONS, Activation, as_activation
 from blackbox_es.neural.layers.base import Map, Shape
 
 Array = npt.NDArray[Any]
@@ -21,8 +21,8 @@ class Activate(Map):
 
     Parameters
     ----------
-    activation : str
-        A name in `ACTIVATIONS`; among the layers of a network the name alone will do.
+    activation : str or Activation
+        A name in `ACTIVATIONS` or a row. Among the layers of an estimator it alone will do.
 
     Examples
     --------
@@ -30,16 +30,17 @@ class Activate(Map):
     (14, 14, 6)
     """
 
-    activation: str
+    activation: str | Activation
 
     @property
     def row(self) -> Activation:
         """The row of the table."""
-        return ACTIVATIONS[self.activation]
+        return as_activation(self.activation)
 
     def shape(self, given: Shape) -> Shape:
         """The same."""
-        check_choice("activation", self.activation, ACTIVATIONS)
+        if not isinstance(self.activation, Activation):
+            check_choice("activation", self.activation, ACTIVATIONS)
         return given
 
     def forward(self, h: Array, given: Shape) -> Array:
