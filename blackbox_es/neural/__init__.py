@@ -6,6 +6,9 @@ evaluate many, as `layout` and `tasks` lay them out; `objective` and `nodes` are
 by moving weights or activations, over the examples that `examples` draws; `descent` is how a
 generation moves the weights, and `penalty` what draws them to zero; `mlp`, `training` and
 `estimators` are what users fit.
+
+Beside `network`, `sequential` is a network of `layers`, whose weights `quantisers` make few; many
+of them are evaluated by `points` and by `layer_noise`, and `conv_net` is what users fit.
 """
 
 from blackbox_es.neural.conv_net import ESConvNetClassifier

@@ -31,7 +31,8 @@ class ESMLPClassifier(Perceptron, Classifier):
     Parameters
     ----------
     hidden_layer_sizes : sequence of int
-    activation : {"relu", "tanh", "logistic", "identity", "step", "sign"}
+    activation : {"relu", "tanh", "logistic", "identity", "step", "sign"} or Activation
+        `blackbox_es.neural.activations.quantised` makes those of few bits.
     loss : {"log_loss", "zero_one", "hinge", "roc_auc", "average_precision"}, callable or None
         None is the log loss. "roc_auc" and "average_precision" are one minus that metric of a
         slice, for two classes; each slice holds its share of both. A function is called as
@@ -43,9 +44,13 @@ class ESMLPClassifier(Perceptron, Classifier):
         its own, and differentiates only the linear map of each layer (node perturbation, see
         `blackbox_es.neural.nodes`). The variance grows with the number of units instead of weights,
         so it takes far fewer evaluations, but it needs a loss of each example and has no guide.
+    weights : {"float", "ternary", "binary", "int8"}
+        What computes and is left in ``coefs_``: the weights that are trained, or a scale of each
+        layer times whole numbers: -1, 0 and 1; -1 and 1; -127 to 127. Weights are moved first and
+        then quantised; estimates made of activations pass straight through.
     sigma : float, schedule or None
-        Standard deviation of the perturbation of each weight, or of each unit; None is 0.03, or
-        0.1.
+        Standard deviation of the perturbation of each weight, or of each unit; None is 0.03 for
+        weights that are not quantised, else 0.1.
     n_pairs : int or None
         Antithetic pairs per generation, or per example with ``perturb="activations"``; None is 128,
         or 64.
