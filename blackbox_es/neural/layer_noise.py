@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -143,7 +144,7 @@ class LayerNoise:
     sigma: float
     threads: Threads = field(default=ALONE, repr=False)
 
-    @property
+    @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """What is moved, by which pairs."""
         return stages_of(self.network, self.n_pairs)
@@ -220,16 +221,13 @@ class LayerNoise:
     def _moved(self, stage: Stage, passed: list[Array], words: Array) -> Array:
         """What comes out of a stage in both halves of some pairs, plus first, as networks."""
         h, z, step = passed[0][0, 0], passed[-1][0, 0], self.X.dtype.type(self.sigma)
-        out = np.empty((2, len(words), *z.shape), z.dtype)
+        layer, given, _ = self.network.steps[stage.place]
+        assert isinstance(layer, Linear)
         if stage.on_units:
+            out = np.empty((2, len(words), *z.shape), z.dtype)
             products.move_units(out, z, words, step)
         else:
-            layer, given, _ = self.network.steps[stage.place]
-            assert isinstance(layer, Linear)
-            moves = layer.moves(h, words, given)
-            moves *= step
-            np.add(z, moves, out=out[0])
-            np.subtract(z, moves, out=out[1])
+            out = layer.moved(z, h, words, step, given)
         return out.reshape(-1, 1, *z.shape)
 
     def _by_units(

@@ -69,16 +69,20 @@ class Linear(Layer):
         products.product(out, h, weights, np.ascontiguousarray(b), self.window(given))
         return out
 
-    def moves(self, h: Array, words: Array, given: Shape) -> Array:
-        """What the weights and intercepts were if they were signs of each example: (P, .., LANES).
+    def moved(self, z: Array, h: Array, words: Array, step: Any, given: Shape) -> Array:
+        """z if weights and intercepts moved by signs of each example: (2, P, n places, LANES).
+
+        ``W +- step a b'`` and ``b +- step c``, plus first.
 
         Parameters
         ----------
-        h : ndarray of shape (U, LANES)
-        words : ndarray of shape (P, 2 (K + 1) n), uint32
+        z, h : ndarray of shape (n places, LANES) and (U, LANES)
+            What comes out if nothing is moved, and what is given.
+        words : ndarray of shape (P, 2 (K + 2 n)), uint32
+        step : scalar of that dtype
         """
-        out = np.empty((len(words), int(np.prod(self.shape(given))), LANES), h.dtype)
-        products.product_of_signs(out, h, words, self.window(given))
+        out = np.empty((2, len(words), *z.shape), z.dtype)
+        products.move_weights(out, z, h, words, step, self.window(given))
         return out
 
     def sums(self, slopes: Array, h: Array, given: Shape) -> tuple[Array, Array]:

@@ -333,15 +333,19 @@ def move_units(out, base, words, step):
 
 
 @jit(contract=True)
-def product_of_signs(out, x, words, view):
-    """out[p, place n + j] = b_j sum_k a_k x[place + k] + c_j with signs a, b, c of each example.
+def move_weights(out, base, x, words, step, view):
+    """out[0, p] = base + step xi_p and out[1, p] = base - step xi_p, where xi_p is a linear map.
+
+    ``xi_p[place n + j] = b_j sum_k a_k x[place + k] + c_j`` with signs a, b, c of each example.
 
     Parameters
     ----------
-    out : ndarray of shape (P, n places, LANES)
+    out : ndarray of shape (2, P, n places, LANES)
+    base : ndarray of shape (n places, LANES)
     x : ndarray of shape (U, LANES)
     words : ndarray of shape (P, 2 (K + 2 n)), uint32
         The signs of a, then b, then c.
+    step : scalar of that dtype
     view : Window
     """
     n_inputs, n_tiles, n_words = len(view.offsets), len(view.padded) // TILE, 2 * len(view.offsets)
@@ -349,10 +353,11 @@ def product_of_signs(out, x, words, view):
     image = _framed(_frame(x, view), x.ravel(), view)
     a = np.zeros(n_tiles * TILE * LANES, x.dtype)
     bc, total = np.empty(2 * n * LANES, x.dtype), np.empty(LANES, x.dtype)
-    for pair in range(out.shape[0]):
+    z = base.ravel()
+    for pair in range(out.shape[1]):
         _expand(a, words[pair, :n_words])
         _expand(bc, words[pair, n_words:])
-        rows = out[pair].ravel()
+        plus, minus = out[0, pair].ravel(), out[1, pair].ravel()
         for row in range(view.height):
             for column in range(view.width):
                 seen = image[_corner(view, row, column) :]
@@ -361,9 +366,12 @@ def product_of_signs(out, x, words, view):
                 for k in range(0, n_tiles * TILE, TILE):
                     _add_8_signs(total, seen, view.padded[k:], a[k * LANES :])
                 for j in range(n):
-                    unit, b, c = _row(rows, place + j), _row(bc, j), _row(bc, n + j)
+                    b, c, unit = _row(bc, j), _row(bc, n + j), _row(z, place + j)
+                    up, down = _row(plus, place + j), _row(minus, place + j)
                     for e in range(LANES):
-                        unit[e] = b[e] * total[e] + c[e]
+                        move = step * (b[e] * total[e] + c[e])
+                        up[e] = unit[e] + move
+                        down[e] = unit[e] - move
 
 
 @inline()
