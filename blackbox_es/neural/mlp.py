@@ -83,8 +83,6 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
     random_state: Any = None
     verbose: int = 0
 
-    # -- what is a matter of targets and network ---------------------------------------------------
-
     @abstractmethod
     def _encode(self, y: Array, classes: Any, reset: bool) -> Array:
         """The targets as the losses take them; sets ``classes_`` and ``n_outputs_``."""
