@@ -199,14 +199,19 @@ def weight_sums(weights, intercepts, x, slopes, view):
         for row in range(view.height):
             seen = image[_corner(view, row, 0) :]
             told = slope[row * view.width * n * LANES : (row + 1) * view.width * n * LANES]
-            for k in range(n_inputs):
-                h = seen[view.offsets[k] * LANES :]
-                for j in range(0, n - 1, 2):
-                    sums, d = total[(k * n + j) * LANES :], told[j * LANES :]
-                    _add_places_to_2(sums, h, d, view.width, view.channels, n)
-                for j in range(n - n % 2, n):
-                    sums, d = total[(k * n + j) * LANES :], told[j * LANES :]
-                    _add_places(sums, h, d, view.width, view.channels, n)
+            j = 0
+            while j < n:  # few outputs at a time, whose slopes stay in the nearest cache
+                width = 4 if j + 4 <= n else (2 if j + 2 <= n else 1)
+                d = told[j * LANES :]
+                for k in range(n_inputs):
+                    h, sums = seen[view.offsets[k] * LANES :], total[(k * n + j) * LANES :]
+                    if width == 4:
+                        _add_places_to_4(sums, h, d, view.width, view.channels, n)
+                    elif width == 2:
+                        _add_places_to_2(sums, h, d, view.width, view.channels, n)
+                    else:
+                        _add_places(sums, h, d, view.width, view.channels, n)
+                j += width
             for j in range(n):
                 sums = _row(total, n_inputs * n + j)
                 for column in range(view.width):
@@ -217,6 +222,35 @@ def weight_sums(weights, intercepts, x, slopes, view):
             intercepts[j] += _sum(_row(total, n_inputs * n + j))
             for k in range(n_inputs):
                 weights[k, j] += _sum(_row(total, k * n + j))
+
+
+@inline(contract=True)
+def _add_places_to_4(sums, h, slope, width, channels, n):
+    """Add the products of the inputs and four slopes each of the pixels of a row."""
+    out, column = sums[: 4 * LANES], 0
+    while column + 4 <= width:
+        h0, h1 = _row(h, column * channels), _row(h, (column + 1) * channels)
+        h2, h3 = _row(h, (column + 2) * channels), _row(h, (column + 3) * channels)
+        d0, d1 = slope[column * n * LANES :], slope[(column + 1) * n * LANES :]
+        d2, d3 = slope[(column + 2) * n * LANES :], slope[(column + 3) * n * LANES :]
+        for e in range(LANES):
+            a, b, c, d = h0[e], h1[e], h2[e], h3[e]
+            f, g = e + LANES, e + 2 * LANES
+            i = e + 3 * LANES
+            out[e] = out[e] + a * d0[e] + b * d1[e] + c * d2[e] + d * d3[e]
+            out[f] = out[f] + a * d0[f] + b * d1[f] + c * d2[f] + d * d3[f]
+            out[g] = out[g] + a * d0[g] + b * d1[g] + c * d2[g] + d * d3[g]
+            out[i] = out[i] + a * d0[i] + b * d1[i] + c * d2[i] + d * d3[i]
+        column += 4
+    while column < width:
+        h0, d0 = _row(h, column * channels), slope[column * n * LANES :]
+        for e in range(LANES):
+            a = h0[e]
+            out[e] += a * d0[e]
+            out[e + LANES] += a * d0[e + LANES]
+            out[e + 2 * LANES] += a * d0[e + 2 * LANES]
+            out[e + 3 * LANES] += a * d0[e + 3 * LANES]
+        column += 1
 
 
 @inline(contract=True)
