@@ -13,7 +13,7 @@ import numpy.typing as npt
 from blackbox_es._threads import ALONE, Threads
 from blackbox_es.neural import kernels
 from blackbox_es.neural.data import Data
-from blackbox_es.neural.layers import Activate, Linear, Map, products
+from blackbox_es.neural.layers import Layer, Linear, Map, products
 from blackbox_es.neural.layers.blocks import blocks_of
 from blackbox_es.neural.layers.products import LANES
 from blackbox_es.neural.layout import check_center, targets_and_weights
@@ -80,8 +80,8 @@ def _work(network: Sequential, start: int, stop: int | None = None) -> float:
     return float(sum(np.prod(network.shapes[s.which]) * np.prod(s.shape[:2]) for s in steps))
 
 
-def _is_pool(layer: Any) -> bool:
-    return isinstance(layer, Map) and not isinstance(layer, Activate)
+def _is_pool(layer: Layer) -> bool:
+    return isinstance(layer, Map) and layer.is_pool
 
 
 @dataclass(frozen=True, eq=False)

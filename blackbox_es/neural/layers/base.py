@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,16 @@ class Layer(ABC):
 
 
 class Map(Layer):
-    """A layer without parameters."""
+    """A layer without parameters.
+
+    Attributes
+    ----------
+    is_pool : bool
+        Behind a linear map it is differentiated as that is when noise moves what comes out. Other
+        maps may be anything: `backward` is for guides only.
+    """
+
+    is_pool: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, h: Array, given: Shape) -> Array:

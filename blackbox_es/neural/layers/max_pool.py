@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ class MaxPool2D(Map):
     (14, 14, 6)
     """
 
+    is_pool: ClassVar[bool] = True
     size: int = 2
 
     def shape(self, given: Shape) -> Shape:
