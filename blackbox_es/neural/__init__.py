@@ -4,8 +4,8 @@ From what a network is to what is fitted: `activations`, `losses` and `metrics` 
 `ranking`) are tables with a row for each, `data` are examples, `network` is one network; `kernels`
 evaluate many, as `layout` and `tasks` lay them out; `objective` and `nodes` are what is minimised,
 by moving weights or activations, over the examples that `examples` draws; `descent` is how a
-generation moves the weights, and `penalty` what draws them to zero; `mlp`, `training` and
-`estimators` are what users fit.
+generation moves the weights, and `penalty` what draws them to zero; `mlp`, `training`,
+`classifier`, `perceptron` and `estimators` are what users fit.
 
 Beside `network`, `sequential` is a network of `layers`, whose weights `quantisers` make few; many
 of them are evaluated by `points` and by `layer_noise`, and `conv_net` is what users fit.

@@ -12,6 +12,7 @@ from blackbox_es._validation import check_count
 from blackbox_es.neural.activations import Activation
 from blackbox_es.neural.classifier import Classifier
 from blackbox_es.neural.layers import Activate, Conv2D, Dense, Layer, MaxPool2D, Shape
+from blackbox_es.neural.mlp import USUAL, Usual
 from blackbox_es.neural.sequential import Sequential
 
 LAYERS = (Conv2D(6), MaxPool2D(2), "relu", Conv2D(6), MaxPool2D(2), "relu")
@@ -39,7 +40,12 @@ class ESConvNetClassifier(Classifier):
         way for many examples, and allows any loss and a guide.
     n_pairs : int or None
         Antithetic pairs per generation, or per example with ``perturb="activations"``, where the
-        layers share them; None is 128, or 64.
+        layers share them; None is 128, or 32.
+    sigma : float, schedule or None
+        None is 0.03, or 0.1 if what is moved are weights that are quantised; 0.05 with
+        ``perturb="activations"``.
+    batch_size : int, "auto" or None
+        "auto" is 64, or 256 with ``perturb="activations"``; with up to 256 samples it is all.
 
     Attributes
     ----------
@@ -58,6 +64,7 @@ class ESConvNetClassifier(Classifier):
     """
 
     _network_parameter: ClassVar[str] = "layers"
+    _usual: ClassVar[dict[str, Usual]] = USUAL | {"activations": Usual(0.05, 32, 256)}
 
     image_shape: Sequence[int] = (28, 28)
     layers: Sequence[Layer | Activation | str] = LAYERS

@@ -55,6 +55,7 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     _targets: ClassVar[str]  # of the losses that the estimator knows by name
     _network_parameter: ClassVar[str]  # which says what network it is
+    _usual: ClassVar[dict[str, Usual]] = USUAL
     _network: FlatNetwork = field(init=False)
 
     _: KW_ONLY
@@ -107,7 +108,7 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _batch_size(self, n_samples: int) -> int:
         if self.batch_size == "auto":
-            return n_samples if n_samples <= _FULL_BATCH else USUAL[self.perturb].batch_size
+            return n_samples if n_samples <= _FULL_BATCH else self._usual[self.perturb].batch_size
         return n_samples if self.batch_size is None else min(int(self.batch_size), n_samples)
 
     def _loss_name(self) -> str:

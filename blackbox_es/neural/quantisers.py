@@ -1,4 +1,7 @@
-"""Weights of few bits: one row of one table each, of the weights that are trained."""
+"""Weights of few bits: one row of one table each, of the weights that are trained.
+
+A scale is undefined, and with it what is computed, where one of the weights is.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ Quantiser = Callable[[Array], tuple[Array, Array]]
 def _binary(W: Array) -> tuple[Array, Array]:
     """Signs, with the scale that is nearest to the weights (Rastegari et al. 2016)."""
     scale = np.abs(W).mean(axis=(-2, -1), keepdims=True)
-    return scale, np.where(W < 0, -np.ones_like(W), np.ones_like(W)) + 0 * W  # NaN stays NaN
+    return scale, np.where(W < 0, -np.ones_like(W), np.ones_like(W))
 
 
 def _ternary(W: Array) -> tuple[Array, Array]:

@@ -22,7 +22,7 @@ from blackbox_es.neural.data import Data
 from blackbox_es.neural.descent import ActivationDescent, Descent, WeightDescent
 from blackbox_es.neural.fitted import FittedMLP
 from blackbox_es.neural.losses import guide_of
-from blackbox_es.neural.mlp import QUANTISED_SIGMA, USUAL
+from blackbox_es.neural.mlp import QUANTISED_SIGMA
 from blackbox_es.neural.objective import NetworkObjective, PooledLoss
 from blackbox_es.neural.penalty import penalized
 from blackbox_es.schedules import Linear
@@ -143,8 +143,9 @@ class ESMLP(FittedMLP):
 
     def _descent_from(self, seed: int, theta: Array, **how: Any) -> Descent:
         """What moves the weights from ``theta`` on."""
-        usual = USUAL[self.perturb]
-        sigma = usual.sigma if self.weights == "float" else QUANTISED_SIGMA
+        usual = self._usual[self.perturb]
+        moves_quantised = self.perturb == "weights" and self.weights != "float"
+        sigma = QUANTISED_SIGMA if moves_quantised else usual.sigma
         how["sigma"] = sigma if self.sigma is None else self.sigma
         how["n_pairs"] = int(usual.n_pairs if self.n_pairs is None else self.n_pairs)
         if self.perturb == "activations":
