@@ -58,7 +58,7 @@ class ESConvNetClassifier(Classifier):
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
     >>> layers = Conv2D(4, kernel=3), MaxPool2D(2), "relu"
-    >>> model = ESConvNetClassifier((8, 8), layers, max_iter=100, random_state=0)
+    >>> model = ESConvNetClassifier((8, 8), layers, max_iter=200, random_state=0)
     >>> bool(model.fit(X / 16, y).score(X / 16, y) > 0.9)
     True
     """
