@@ -147,7 +147,7 @@ def test_no_private_name_crosses_a_border(module):
 
 # Numba's disk cache does not notice an edit in another file, so kernels that call each other are in
 # one; the kit is a law beside its check, and the data carry their addresses and checksums.
-LONG = {"neural.kernels", "noise", "testing", "datasets"}
+LONG = {"neural.kernels", "neural.layers.products", "noise", "testing", "datasets"}
 
 
 @pytest.mark.parametrize("module", SOURCES)

@@ -110,5 +110,6 @@ class FittedMLP(MLP):
 
     def _weights(self, theta: Array) -> dict[str, Any]:
         """The attributes that predict."""
+        theta = self._network.effective(theta)
         coefs, intercepts = self._units.outer(self._network, theta)
         return {"coefs_": coefs, "intercepts_": intercepts, "n_layers_": len(coefs) + 1}

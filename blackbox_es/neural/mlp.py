@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -25,11 +25,11 @@ from blackbox_es._validation import (
     check_flag,
     check_positive,
 )
-from blackbox_es.neural.activations import ACTIVATIONS
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.goals import check_classes, each_of, goal_of, least_slice
 from blackbox_es.neural.losses import FAMILIES, LOSSES, PREDICTIONS, Loss, losses_of
-from blackbox_es.neural.network import Network
+from blackbox_es.neural.network import FlatNetwork
+from blackbox_es.neural.quantisers import WEIGHTS
 from blackbox_es.neural.scoring import Answers
 from blackbox_es.neural.units import Units
 from blackbox_es.optimizers import Optimizer
@@ -50,6 +50,7 @@ class Usual(NamedTuple):
     batch_size: int  # a block of the kernel, or two
 
 
+QUANTISED_SIGMA = 0.1  # moves enough weights past where they are rounded differently
 USUAL = {"weights": Usual(0.03, 128, 64), "activations": Usual(0.1, 64, 128)}
 
 
@@ -58,15 +59,16 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
     """What the classifier and the regressor take and say; parameters are documented there."""
 
     _targets: ClassVar[str]  # of the losses that the estimator knows by name
-    _network: Network = field(init=False)
+    _network_parameter: ClassVar[str]  # which says what network it is
+    _usual: ClassVar[dict[str, Usual]] = USUAL
+    _network: FlatNetwork = field(init=False)
     _approaches = False  # until a stage of a fit says otherwise
 
-    hidden_layer_sizes: Sequence[int] = (64,)
-    activation: str = "relu"
     _: KW_ONLY
     loss: Any = None
     vectorized: bool = False
     perturb: str = "auto"
+    weights: str = "float"
     sigma: float | Schedule | None = None
     n_pairs: int | None = None
     batch_size: int | str | None = "auto"
@@ -89,8 +91,6 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
     random_state: Any = None
     verbose: int = 0
 
-    # -- what is a matter of classes or numbers ----------------------------------------------------
-
     @abstractmethod
     def _encode(self, y: Array, classes: Any, reset: bool) -> Array:
         """The targets as the losses take them; sets ``classes_`` and ``n_outputs_``."""
@@ -107,16 +107,22 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
         """How much each example counts."""
         return data.weight
 
-    # -- what is taken -----------------------------------------------------------------------------
+    @abstractmethod
+    def _check_network(self) -> None:
+        """Raise for what is wrong with the network, whatever the data."""
 
-    def _hidden(self) -> tuple[Any, ...]:
-        sizes = self.hidden_layer_sizes
-        return tuple(sizes) if np.iterable(sizes) else (sizes,)
+    @abstractmethod
+    def _make_network(self, n_inputs: int) -> FlatNetwork:
+        """The network for so many inputs, with ``n_outputs_`` outputs."""
+
+    # -- what is taken -----------------------------------------------------------------------------
 
     def _batch_size(self, data: Data) -> int:
         if isinstance(self.batch_size, str):  # "auto"
             if self._goal_is_of_each():
-                return len(data) if len(data) <= _FULL_BATCH else USUAL[self._moves()].batch_size
+                return (
+                    len(data) if len(data) <= _FULL_BATCH else self._usual[self._moves()].batch_size
+                )
             share = np.bincount(data.y).min() / len(data) if data.y.ndim == 1 else 1.0
             return min(max(_METRIC_BATCH, math.ceil(_OF_EACH_CLASS / (share or 1.0))), len(data))
         return len(data) if self.batch_size is None else min(int(self.batch_size), len(data))
@@ -158,12 +164,11 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _check_parameters(self) -> None:
         """Raise for what the strategy does not check; it checks the rest before it starts."""
-        for size in self._hidden():
-            check_count("hidden_layer_sizes", size)
-        check_choice("activation", self.activation, ACTIVATIONS)
+        self._check_network()
         check_flag("vectorized", self.vectorized)
         self._loss_row()  # checks the loss, and what it depends on
         check_choice("perturb", self.perturb, ("auto", *USUAL))
+        check_choice("weights", self.weights, WEIGHTS)
         if self.sigma is not None and not callable(self.sigma):
             check_positive("sigma", self.sigma, also=", a schedule or None")
         check_count("n_pairs", self.n_pairs, optional=True)

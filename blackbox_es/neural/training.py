@@ -24,8 +24,7 @@ from blackbox_es.neural.data import Data
 from blackbox_es.neural.descent import ActivationDescent, Descent, Step, WeightDescent
 from blackbox_es.neural.fitted import FittedMLP
 from blackbox_es.neural.metrics import Metric
-from blackbox_es.neural.mlp import USUAL
-from blackbox_es.neural.network import Network
+from blackbox_es.neural.mlp import QUANTISED_SIGMA
 from blackbox_es.neural.objective import NetworkObjective, PooledLoss
 from blackbox_es.neural.penalty import penalized
 from blackbox_es.neural.units import Units
@@ -167,13 +166,14 @@ class ESMLP(FittedMLP):
     ) -> None:
         """The network, and the strategy that trains it; a stage begins where the last one ended."""
         seed = as_seed(self.random_state)
-        network = Network((data.X.shape[1], *self._hidden(), self.n_outputs_), self.activation)
-        if resume and network.layer_sizes != self._network.layer_sizes:
+        network = self._make_network(data.X.shape[1])
+        if resume and network.shapes != self._network.shapes:
+            name = self._network_parameter
             raise ValueError(
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r} is not what was fitted: a fit can "
+                f"{name}={getattr(self, name)!r} is not what was fitted: a fit can "
                 "only be continued with the same network; set warm_start=False to begin anew"
             )
-        units = Units.of(data, self._loss_row(), self.n_outputs_)
+        units = Units.of(data, self._loss_row(), network)
         if resume:
             theta = units.inner(network, self.coefs_, self.intercepts_)
         else:
@@ -195,8 +195,10 @@ class ESMLP(FittedMLP):
 
     def _descent_from(self, seed: int, theta: Array, **how: Any) -> Descent:
         """What moves the weights from ``theta`` on."""
-        usual = USUAL[self._moves()]
-        how["sigma"] = usual.sigma if self.sigma is None else self.sigma
+        usual = self._usual[self._moves()]
+        moves_quantised = self._moves() == "weights" and self.weights != "float"
+        sigma = QUANTISED_SIGMA if moves_quantised else usual.sigma
+        how["sigma"] = sigma if self.sigma is None else self.sigma
         how["n_pairs"] = int(usual.n_pairs if self.n_pairs is None else self.n_pairs)
         if self._moves() == "activations":
             return ActivationDescent(seed, theta, shape=resolve(self.shaping), **how)

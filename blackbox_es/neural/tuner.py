@@ -25,7 +25,7 @@ from blackbox_es._validation import as_seed, check_count
 from blackbox_es.neural.conversion import final_of, fit_name, set_weights, thawed
 from blackbox_es.neural.delegation import Delegating
 from blackbox_es.neural.estimators import ESMLPClassifier, ESMLPRegressor
-from blackbox_es.neural.mlp import MLP
+from blackbox_es.neural.training import ESMLP
 from blackbox_es.neural.tuning import Examples, Tuning, chosen, side_by_side
 
 Array = npt.NDArray[Any]
@@ -174,7 +174,7 @@ class ESTuner(Delegating):
         given = clone(estimator).fit(examples.X, examples.y, **weights)
         return Tuning(given, self._minimises(), examples)
 
-    def _minimises(self) -> MLP:
+    def _minimises(self) -> ESMLP:
         """What knows the loss: an estimator that minimises it, of all examples at once."""
         classes = is_classifier(self._estimator())
         model = (ESMLPClassifier if classes else ESMLPRegressor)(batch_size=None)

