@@ -69,7 +69,8 @@ def main():
     print(f"{len(X):,} digits to train on, {len(X_test):,} to test")
     print(f"{'':23}{'accuracy':>9}{'generations':>12}{'evaluations':>12}{'seconds':>8}")
     for name, settings in MODELS.items():
-        model = ESMLPClassifier((64,), sigma=0.03, n_iter_no_change=10**9, **settings)
+        model = ESMLPClassifier((64,), perturb="weights", guide=None, n_iter_no_change=10**9)
+        model.set_params(sigma=0.03, **settings)
         model.set_params(n_jobs=args.n_jobs, random_state=args.seed)
         model.set_params(max_iter=affordable(model, features, y, args.budget))
         begun = time.perf_counter()

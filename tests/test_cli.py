@@ -110,14 +110,14 @@ def test_mnist_command_with_options(options, network, n_examples, tmp_path, caps
     trained, fit = [], blackbox_es.ESMLPClassifier.fit
 
     def recorded(self, X, y):
-        trained.append((X.dtype, X.shape, y.shape))
+        trained.append((X.dtype, X.shape, y.shape, self.guide))
         return fit(self, X, y)
 
     monkeypatch.setattr(blackbox_es.ESMLPClassifier, "fit", recorded)
     arguments = [*MNIST, "--budget", "1", *options.split(), "--out", str(tmp_path / "digits.png")]
     assert main(arguments) == 0
     n_inputs = int(network.partition("-")[0])
-    assert set(trained) == {(np.dtype("f4"), (n_examples, n_inputs), (n_examples,))}
+    assert set(trained) == {(np.dtype("f4"), (n_examples, n_inputs), (n_examples,), None)}
     text = capsys.readouterr().out
     assert text.startswith("digits: 1,347 digits to train on, 450 to test\n")
     report = reported(text)

@@ -74,6 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     model = blackbox_es.ESMLPClassifier(
         hidden,
         perturb=arguments.perturb,
+        guide=None,
         n_pairs=_PAIRS[arguments.dataset] if arguments.perturb == "weights" else None,
         n_jobs=arguments.n_jobs,
         random_state=arguments.seed,

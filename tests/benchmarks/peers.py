@@ -233,14 +233,17 @@ def print_mnist(generations: int, epochs: int) -> None:
     X, X_test = (pixels.astype(np.float32) / np.float32(255) for pixels in (X, X_test))
     backprop = MLPClassifier((128,), batch_size=200, max_iter=epochs, random_state=0)
     es = ESMLPClassifier(
-        (64,), n_pairs=1024, max_iter=generations, n_iter_no_change=2**31, n_jobs=-1, random_state=0
-    )
+        (64,), perturb="weights", guide=None, n_pairs=1024, max_iter=generations,
+        n_iter_no_change=2**31, n_jobs=-1, random_state=0,
+    )  # fmt: skip
     models = {
         f"MLPClassifier(128), {epochs} epochs": backprop,
         f"PCA(48), MLPClassifier(128), {epochs} epochs": backprop,
         f"PCA(48), ESMLPClassifier(64), {generations:,} generations": es,
     }
-    ESMLPClassifier((64,), max_iter=2).fit(X[:1000, :48], y[:1000])  # compiles
+    ESMLPClassifier((64,), perturb="weights", guide=None, max_iter=2).fit(
+        X[:1000, :48], y[:1000]
+    )  # compiles
     print(f"\n{'MNIST, float32':56}{'seconds':>9}{'test accuracy':>15}")
     for name, model in models.items():
         if name.startswith("PCA"):

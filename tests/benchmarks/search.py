@@ -105,7 +105,8 @@ def print_small(perturb: str, n_seeds: int) -> None:
     for settings in candidates(VALUES[perturb]):
         scores = [
             statistics.median(
-                score(load, {"perturb": perturb, **settings}, seed) for seed in range(n_seeds)
+                score(load, {"perturb": perturb, "guide": None, **settings}, seed)
+                for seed in range(n_seeds)
             )
             for load in SMALL.values()
         ]
@@ -129,7 +130,7 @@ def print_one(name: str, perturb: str, data: tuple[Any, Any], settings: dict[str
     X, y = data
     pairs = {"n_pairs": 1024} if perturb == "weights" else {}
     model = ESMLPClassifier(
-        perturb=perturb, n_iter_no_change=2**31, random_state=0, **pairs, **settings
+        perturb=perturb, guide=None, n_iter_no_change=2**31, random_state=0, **pairs, **settings
     )
     time = seconds(lambda: model.fit(X[:50_000], y[:50_000]))
     accuracy, forwards = model.score(X[50_000:], y[50_000:]), model.n_example_forwards_
