@@ -10,6 +10,7 @@ iteration all windows are seen.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,6 +137,7 @@ def step(
     scout = state.scout and explored(es, problem, state.scout, x, t, seed)
     pairs = renewed(problem, state.pairs, scout, t, seed, n_steps)
     noise, pairs = es.perturbed(pairs, t, seed)
+    freeze(pairs)  # a problem that writes into a state is told so
     points = np.concatenate([x + noise, x - noise]).astype(x.dtype)
     seeds, done = seeds_of(pairs.born, seed), np.tile(pairs.done, 2)
     inner, losses = window(problem, points, pairs.inner, done, np.tile(seeds, 2), n_steps)
@@ -198,12 +200,17 @@ def renewed(
 
 def drawn(pairs: Pairs, index: Array, sigmas: Array, alpha: float, seed: int) -> Array:
     """The directions of the pairs, each from the iteration of its own: shape (P, n), float64."""
-    n = pairs.score.shape[1]
-    rows = []
-    for p, (axis, sigma, t) in enumerate(zip(pairs.guides, sigmas, index, strict=True)):
-        base = Isotropic(n, float(sigma))
+    n, rows = pairs.score.shape[1], []
+
+    def law(p: int) -> tuple[Any, ...]:
+        return index[p], sigmas[p], id(pairs.guides[p])
+
+    for _, alike in groupby(range(len(index)), law):  # neighbours with the same law at once
+        first, *more = alike
+        base, axis = Isotropic(n, float(sigmas[first])), pairs.guides[first]
         sampler: Sampler = base if axis is None else Guided(base, axis, alpha)
-        rows.append(directions(sampler, (seed, int(t)), (p, p + 1)))
+        key, last = (seed, int(index[first])), first + len(more)
+        rows.append(directions(sampler, key, (first, last + 1)))
     return np.concatenate(rows)
 
 

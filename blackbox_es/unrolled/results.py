@@ -21,6 +21,7 @@ from blackbox_es.unrolled.engine import UnrolledState
 Array = npt.NDArray[Any]
 
 COLUMNS = ("n_evaluations", "mean", "n_failed")
+FIXED = ("truncation", "n_pairs", "alpha", "optimizer", "random_state")
 
 
 class Search(NamedTuple):
@@ -29,6 +30,7 @@ class Search(NamedTuple):
     seed: int
     state: UnrolledState
     rows: list[tuple[float, ...]]  # of the history: those up to the state's iteration count
+    fixed: dict[str, str]  # what the particles depend on: parameters as text
     stop_reason: str | None = None
 
 
@@ -40,6 +42,9 @@ class Results(Configurable):
     """The fitted attributes, and how they are saved."""
 
     _search: Search
+
+    def _fixed(self) -> dict[str, str]:
+        return {name: repr(getattr(self, name)) for name in FIXED}
 
     def _started(self) -> Search:
         search: Search | None = vars(self).get("_search")
@@ -139,7 +144,9 @@ class Results(Configurable):
             state, rows = decode(meta["state"], arrays), decode(meta["rows"], arrays)
             check(state, as_center(state.x).size, state.x.dtype)
             rows = [tuple(row) for row in rows.tolist()]
-            es._search = Search(meta["seed"], freeze(state), rows, meta["stop_reason"])
+            if type(state) is not UnrolledState or state.t != len(rows):
+                raise ValueError(f"a {type(state).__name__} after {len(rows)} iterations")
+            search = Search(meta["seed"], freeze(state), rows, es._fixed(), meta["stop_reason"])
         except Exception as error:
             raise CheckpointError(f"{path} holds no search: {error}") from error
         missing = sorted(cls().get_params(deep=False).keys() - stored.keys() - params.keys())
@@ -147,4 +154,7 @@ class Results(Configurable):
             raise ValueError(
                 f"{path} could not hold {', '.join(missing)}: load(path, {missing[0]}=...)"
             )
-        return es.set_params(**params)
+        es.set_params(**params)
+        known = {name: text for name, text in search.fixed.items() if name in stored}
+        es._search = search._replace(fixed=es._fixed() | known)
+        return es

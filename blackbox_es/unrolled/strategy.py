@@ -155,7 +155,7 @@ class UnrolledES(Results):
             raise ValueError("give theta0 to begin, or resume=True to go on: one of them")
         self.check_parameters(problem)
         wants_stop = None if callback is None else Callback(callback)
-        search: Search = self._started() if resume else self._begun(problem, theta0)
+        search = self._resumed() if resume else self._begun(problem, theta0)
         self._search = search._replace(stop_reason=self._spent(problem, search.state))
         while not self._search.stop_reason:
             self._search = self._after_step(problem, self._search)
@@ -165,7 +165,17 @@ class UnrolledES(Results):
 
     def _begun(self, problem: UnrolledProblem, theta0: Any) -> Search:
         state = engine.init(self, problem, as_center(theta0))
-        return Search(as_seed(self.random_state), state, [])
+        return Search(as_seed(self.random_state), state, [], self._fixed())
+
+    def _resumed(self) -> Search:
+        search, now = self._started(), self._fixed()
+        for name, then in search.fixed.items():
+            if now[name] != then:
+                raise ValueError(
+                    f"{name}={now[name]:.99} was {then:.99} when the search began: set it back, or "
+                    "begin again with theta0"
+                )
+        return search
 
     def _after_step(self, problem: UnrolledProblem, search: Search) -> Search:
         with np.errstate(all="ignore"):  # a loss that is not finite is no error
