@@ -25,7 +25,7 @@ guided = pytest.mark.parametrize("alpha", [1.0, 0.5])
 
 
 def make(cls, **options):
-    common = {"truncation": 2, "n_pairs": 4, "max_iter": 9, "random_state": 3}
+    common = {"truncation": 2, "n_pairs": 4, "n_guides": 2, "max_iter": 9, "random_state": 3}
     return cls(**{**common, **options})
 
 
@@ -33,7 +33,7 @@ def outcome(es):
     """All that a search knows, as bits."""
     state = es.state_
     arrays = [state.x, state.gradient, state.pairs.score, *state.pairs.inner]
-    arrays += [] if state.scout is None else [state.scout.guide, *state.scout.inner]
+    arrays += [] if state.scout is None else [state.scout.guides, *state.scout.inner]
     return [bits(array) for array in (*arrays, *es.history_.values())], es.n_evaluations_
 
 
@@ -271,6 +271,7 @@ WRONG = [
     ({"truncation": 0}, "truncation=0: expected an integer"),
     ({"n_pairs": 0}, "n_pairs=0"),
     ({"sigma": -1.0}, "sigma=-1.0: expected a positive number or a schedule"),
+    ({"n_guides": 4}, "n_guides=4: expected an integer from 1 to 3"),
     ({"alpha": 0.0}, "alpha=0.0: expected a positive number"),
     ({"alpha": 1.5}, "alpha=1.5: expected a number from 0 to 1"),
     ({"learning_rate": 0}, "learning_rate=0: expected a positive number"),

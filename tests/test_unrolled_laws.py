@@ -195,22 +195,39 @@ def test_pairs_are_spread_over_the_windows(n_pairs):
     assert (np.sum([np.bincount(w, minlength=5) for w in seen[5:]], axis=0) == 3 * n_pairs).all()
 
 
+def guides(n_guides):
+    """The states after twelve iterations, and the truncated gradients of the windows."""
+    problem, seen = Linear(), []
+    common = {"truncation": 2, "n_pairs": 3, "alpha": 0.3, "max_iter": 12, **STILL}
+    es = PersistentES(n_guides=n_guides, **common)
+    es.fit(problem, THETA, callback=lambda x: seen.append(es.state_))
+    return seen, gradients(problem, 2)
+
+
 def test_a_pair_keeps_its_guide_for_an_episode():
     """It is the direction of the mean truncated gradient when the episode began."""
-    problem, seen = Linear(), []
-    es = PersistentES(truncation=2, n_pairs=3, alpha=0.3, max_iter=12, **STILL)
-    es.fit(problem, THETA, callback=lambda x: seen.append(es.state_))
-    guides = [state.scout.guide for state in seen]
+    seen, parts = guides(1)
+    means = [state.scout.guides[0] for state in seen]
     for state in seen:
         for born, axis in zip(state.pairs.born, state.pairs.guides, strict=True):
-            expected = guides[born] / np.linalg.norm(guides[born])
+            expected = means[born] / np.linalg.norm(means[born])
             np.testing.assert_allclose(axis[0], expected, rtol=1e-12)
     # Of the first episode the plain mean; theta stands still.
-    parts = gradients(problem, 2)
-    np.testing.assert_allclose(guides[0], parts[0], rtol=1e-12)
-    np.testing.assert_allclose(guides[2], parts.mean(axis=0), rtol=1e-12)
-    following = guides[2] + (parts[0] - guides[2]) / 3
-    np.testing.assert_allclose(guides[3], following, rtol=1e-12)
+    np.testing.assert_allclose(means[0], parts[0], rtol=1e-12)
+    np.testing.assert_allclose(means[2], parts.mean(axis=0), rtol=1e-12)
+    following = means[2] + (parts[0] - means[2]) / 3
+    np.testing.assert_allclose(means[3], following, rtol=1e-12)
+
+
+def test_guides_of_the_parts_of_an_episode():
+    """Each has a row of its own; the axes are a basis of their span, of those that are known."""
+    seen, parts = guides(2)
+    early, late = seen[2].scout.guides
+    np.testing.assert_allclose(early, parts[1], rtol=1e-12)
+    np.testing.assert_allclose(late, parts[2], rtol=1e-12)
+    assert [len(axes) for axes in seen[0].pairs.guides] == [1, 1, 1]
+    for axes in seen[11].pairs.guides:
+        np.testing.assert_allclose(axes @ axes.T, np.eye(2), atol=1e-12)
 
 
 def test_directions_are_elongated_along_the_guide():

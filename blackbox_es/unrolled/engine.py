@@ -20,7 +20,14 @@ from blackbox_es import optimizers, shaping
 from blackbox_es._products import mix
 from blackbox_es._value import Vector, Word, freeze, value
 from blackbox_es.noise import user_seed
-from blackbox_es.samplers import Guided, Isotropic, Sampler, directions, unit_guide
+from blackbox_es.samplers import (
+    Guided,
+    Isotropic,
+    Sampler,
+    directions,
+    orthonormal_rows,
+    unit_guide,
+)
 from blackbox_es.unrolled.problem import Inner, UnrolledProblem, window
 
 Array = npt.NDArray[Any]
@@ -43,8 +50,8 @@ class Pairs:
     score : ndarray of shape (P, n), float64
         What the losses of the window are multiplied by: ``e / sigma^2``, of this window or summed
         over the episode.
-    guides : tuple of P ndarrays of shape (1, n), or None
-        The axis that a pair's directions are elongated along, the same for a whole episode.
+    guides : tuple of P ndarrays of shape (k, n), or None
+        Orthonormal axes that a pair's directions are elongated along, for a whole episode.
     """
 
     inner: Inner
@@ -63,14 +70,17 @@ class Scout:
     ----------
     inner : tuple of ndarrays of shape (1, ...)
     done, born : int
-    guide : ndarray of shape (n,)
-        The decaying mean of the truncated gradients seen.
+    guides : ndarray of shape (n_guides, n)
+        Row j is the decaying mean of the truncated gradients in the j-th part of an episode.
+    seen : ndarray of shape (n_guides,), int64
+        How many that were.
     """
 
     inner: Inner
     done: int
     born: Word
-    guide: Array
+    guides: Array
+    seen: Array
 
 
 @value
@@ -117,7 +127,9 @@ def init(es: Any, problem: UnrolledProblem, x: Array) -> UnrolledState:
     pairs = Pairs(inner, nothing, nothing, nothing, np.zeros((n_pairs, n)), (None,) * n_pairs)
     scout = None
     if es.alpha < 1.0:
-        scout = Scout(problem.init(np.zeros(1, np.int64)), problem.horizon, 0, np.zeros(n))
+        guides, seen = np.zeros((es.n_guides, n)), np.zeros(es.n_guides, np.int64)
+        inner = problem.init(np.zeros(1, np.int64))
+        scout = Scout(inner, problem.horizon, 0, guides, seen)
     rule = optimizers.resolve(es.optimizer)
     state = UnrolledState(x, 0, np.zeros_like(x), rule.init(x), pairs, scout, 0)
     return freeze(state)
@@ -186,15 +198,16 @@ def renewed(
     inner = tuple(part.copy() for part in pairs.inner)
     for part, new in zip(inner, fresh, strict=True):
         part[np.tile(over, 2)] = new
-    guide = None if scout is None else unit_guide(scout.guide)
-    axis = None if guide is None else guide[None]
+    units = [] if scout is None else [unit_guide(guide) for guide in scout.guides]
+    known = [unit for unit in units if unit is not None]
+    axes = orthonormal_rows(known, np.float64) if known else None
     return Pairs(
         inner,
         np.where(over, 0, pairs.done),
         np.where(over, length, pairs.left),
         born,
         np.where(over[:, None], 0.0, pairs.score),
-        tuple(axis if new else old for new, old in zip(over, pairs.guides, strict=True)),
+        tuple(axes if new else old for new, old in zip(over, pairs.guides, strict=True)),
     )
 
 
@@ -207,8 +220,8 @@ def drawn(pairs: Pairs, index: Array, sigmas: Array, alpha: float, seed: int) ->
 
     for _, alike in groupby(range(len(index)), law):  # neighbours with the same law at once
         first, *more = alike
-        base, axis = Isotropic(n, float(sigmas[first])), pairs.guides[first]
-        sampler: Sampler = base if axis is None else Guided(base, axis, alpha)
+        base, axes = Isotropic(n, float(sigmas[first])), pairs.guides[first]
+        sampler: Sampler = base if axes is None else Guided(base, axes, alpha)
         key, last = (seed, int(index[first])), first + len(more)
         rows.append(directions(sampler, key, (first, last + 1)))
     return np.concatenate(rows)
@@ -224,8 +237,11 @@ def explored(es: Any, problem: UnrolledProblem, scout: Scout, x: Array, t: int, 
         inner = problem.init(seeds)
     at = np.full(1, done, np.int64)
     inner, gradient = problem.truncated_gradient(x[None], inner, at, seeds, n_steps)
-    if not np.isfinite(gradient).all():
-        return Scout(inner, problem.horizon, born, scout.guide)
-    n_windows = problem.horizon // n_steps
-    guide = scout.guide + (gradient[0] - scout.guide) / min(t + 1, n_windows)
-    return Scout(inner, done + n_steps, born, guide)
+    if not np.isfinite(gradient).all():  # a state that is not finite stays so
+        return replace(scout, inner=inner, done=problem.horizon, born=born)
+    n_windows, n_guides = problem.horizon // n_steps, len(scout.guides)
+    part = done // n_steps * n_guides // n_windows
+    guides, seen = scout.guides.copy(), scout.seen.copy()
+    seen[part] += 1
+    guides[part] += (gradient[0] - guides[part]) / min(seen[part], n_windows // n_guides)
+    return Scout(inner, done + n_steps, born, guides, seen)

@@ -21,7 +21,7 @@ from blackbox_es.unrolled.engine import UnrolledState
 Array = npt.NDArray[Any]
 
 COLUMNS = ("n_evaluations", "mean", "n_failed")
-FIXED = ("truncation", "n_pairs", "alpha", "optimizer", "random_state")
+FIXED = ("truncation", "n_pairs", "alpha", "n_guides", "optimizer", "random_state")
 
 
 class Search(NamedTuple):

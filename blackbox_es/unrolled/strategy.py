@@ -45,10 +45,10 @@ class UnrolledES(Results):
     ``E[g] = n Sigma grad f``, f being the objective smoothed by e: exactly so if theta stood still,
     and nearly so while it moves little in an episode.
 
-    With ``alpha < 1`` directions are elongated along the truncated gradient, as those of
-    `GuidedES` are along a surrogate: ``Sigma = alpha/n I + (1 - alpha) u u^T``. A particle without
-    noise is unrolled beside the pairs, and u is the mean of its truncated gradients over the last
-    ``horizon / truncation`` windows. A pair keeps the u that it has begun its episode with. If it
+    With ``alpha < 1`` directions are elongated along truncated gradients, as those of `GuidedES`
+    are along surrogates: ``Sigma = alpha/n I + (1 - alpha)/k U U^T``. A particle without noise is
+    unrolled beside the pairs; U spans the means of its truncated gradients, one for each of
+    ``n_guides`` parts of an episode. A pair keeps the U that it has begun its episode with. If it
     changed on the way, each window's part of the gradient would be multiplied by another Sigma, and
     parts that nearly cancel would add up to a step uphill. So the bias of the truncated gradient
     costs evaluations only: ``n Sigma`` has no negative eigenvalue.
@@ -62,7 +62,12 @@ class UnrolledES(Results):
     sigma : float or schedule
         Standard deviation of each coordinate of a direction.
     alpha : float in (0, 1]
-        Share of the variance in the full space; 1 needs no truncated gradient.
+        Share of the variance in the full space; 1 needs no truncated gradient. Along one guide the
+        standard deviation is ``sigma sqrt(alpha + n (1 - alpha))``.
+    n_guides : int
+        Parts of an episode whose truncated gradients are told apart, at most its windows. One is
+        their mean, which has the least noise; with more the search finds weights for early and late
+        windows.
     optimizer : {"adam", "sgd", "clipup"} or Optimizer
     learning_rate : float or schedule
         For an optimizer that has none of its own.
@@ -88,6 +93,7 @@ class UnrolledES(Results):
     n_pairs: int = 8
     sigma: float | Schedule = 0.1
     alpha: float = 1.0
+    n_guides: int = 1
     optimizer: str | optimizers.Optimizer = "adam"
     learning_rate: float | Schedule = 0.01
     max_iter: int = 1000
@@ -208,6 +214,7 @@ class UnrolledES(Results):
                 check_positive(name, getattr(self, name), also=" or a schedule")
         check_between("alpha", self.alpha, 0.0, 1.0)
         check_positive("alpha", self.alpha)
+        check_count("n_guides", self.n_guides, high=problem.horizon // self.truncation)
         check_count("max_iter", self.max_iter, high=2**32 - 1)
         check_count("max_evals", self.max_evals, optional=True)
         optimizers.resolve(self.optimizer).check()

@@ -16,10 +16,11 @@ class RandomQuadratics(DifferentiableProblem):
     """Gradient descent on ``f(x) = sum_i h_i x_i^2 / 2``, whose rates a network reads off h.
 
     A network with two hidden layers of tanh units maps ``log h``, sorted, and the time to the
-    logarithm of the rate of a step. The curvatures ``h_i`` are log-uniform in [0.01, 1], and x begins standard normal. The loss of a step is ``log(f(x') / f(x))``: the mean over an
-    episode is that of its end over its beginning, divided by T. What is best for one step is not
-    best for many: small curvatures are left for later (as in section 4.2 of Maheswaranathan, Metz,
-    Tucker, Choi, Sohl-Dickstein 2019).
+    logarithm of the rate of a step. The curvatures ``h_i`` are log-uniform in [0.01, 1], and x
+    begins standard normal. The loss of a step is ``log(f(x') / f(x))``: the mean over an episode is
+    that of its end over its beginning, divided by T. What is best for one step is not best for
+    many: small curvatures are left for later (as in section 4.2 of Maheswaranathan, Metz, Tucker,
+    Choi, Sohl-Dickstein 2019).
 
     Parameters
     ----------
