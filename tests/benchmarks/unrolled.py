@@ -127,24 +127,30 @@ def digits():
 
 
 def learned(given):
-    """PersistentES with and without the truncated gradient for a guide, and what else there is."""
+    """PersistentES with and without the truncated gradient for a guide, and what else there is.
+
+    Rates fall to zero at the end of the budget; guided searches are given the half of it, too.
+    """
     x, y = digits()
-    budget, n_points, window = 48_000, 24, 10
+    budget, window, n_pairs = 48_000, 10, 2
+    plain = {"sigma": 0.03, "learning_rate": 0.01}
+    guided = {"sigma": 0.003, "alpha": 0.1, "learning_rate": 0.006}
     runs = {
-        "PersistentES": lambda seed: PersistentES(sigma=0.03, learning_rate=0.01, **common(seed)),
-        "guided PersistentES": lambda seed: PersistentES(
-            sigma=0.01, alpha=0.5, learning_rate=0.006, **common(seed)
-        ),
-        "TruncatedES": lambda seed: TruncatedES(sigma=0.03, learning_rate=0.01, **common(seed)),
-        "guided NoiseReuseES": lambda seed: NoiseReuseES(
-            sigma=0.01, alpha=0.5, learning_rate=0.006, **common(seed)
-        ),
+        "PersistentES": (PersistentES, plain, budget),
+        "guided PersistentES": (PersistentES, guided, budget),
+        "the same, half the steps": (PersistentES, guided, budget // 2),
+        "NoiseReuseES": (NoiseReuseES, plain, budget),
+        "guided NoiseReuseES, half the steps": (NoiseReuseES, guided, budget // 2),
+        "TruncatedES": (TruncatedES, plain, budget),
     }
 
-    def common(seed):
-        return {"truncation": window, "n_pairs": 8, "random_state": seed}
+    def search(cls, options, steps, seed):
+        each = 2 * n_pairs * window + 3 * window * ("alpha" in options)
+        rate = Cosine(options["learning_rate"], 0.0, steps // each)
+        return cls(truncation=window, n_pairs=n_pairs, random_state=seed,
+                   **{**options, "learning_rate": rate})  # fmt: skip
 
-    curves = {name: [] for name in (*runs, "truncated gradient")}
+    curves = {name: [] for name in (*runs, "descent on the truncated gradient")}
     for seed in given.seeds:
         problem = LearnedOptimizer(x, y, horizon=100, seed=seed)
         theta0 = problem.start(seed).astype(np.float32)
@@ -152,17 +158,20 @@ def learned(given):
         def loss(theta, problem=problem):
             return unroll(problem, theta, HELD_OUT[:32]).mean()
 
-        for name, make in runs.items():
-            curves[name].append(searched(make(seed), problem, theta0, budget, n_points, loss))
-        curves["truncated gradient"].append(
-            descended(problem, theta0, window, 0.003, budget, n_points, loss, seed)
+        for name, (cls, options, steps) in runs.items():
+            es = search(cls, options, steps, seed)
+            curves[name].append(searched(es, problem, theta0, steps, steps // 2000, loss))
+        rate = Cosine(0.003, 0.0, budget // (3 * window))
+        curves["descent on the truncated gradient"].append(
+            descended(problem, theta0, window, rate, budget, 24, loss, seed)
         )
     report_learned(curves, given)
 
 
 def report_learned(curves, given):
     final = np.array([curve[-1, 1] for curve in curves["PersistentES"]])
-    print("| search | loss, each seed | median | steps to PersistentES's last loss, each seed | median |")
+    print("| search | loss, each seed | median | steps to PersistentES's last loss | median |")
+    print("|---|---|---|---|---|")
     for name, found in curves.items():
         losses = [curve[-1, 1] for curve in found]
         steps = [reached(curve, loss) for curve, loss in zip(found, final, strict=True)]
@@ -173,9 +182,10 @@ def report_learned(curves, given):
         ax = axes("inner steps", "mean loss of an episode: median and range", (0.3, 1.2))
         bands = {}
         for name, found in curves.items():
-            if name in ("PersistentES", "guided PersistentES", "TruncatedES"):
+            if name in ("PersistentES", "the same, half the steps", "TruncatedES"):
                 n = min(map(len, found))
                 values = np.array([curve[:n, 1] for curve in found])
+                name = "guided, half the steps" if "half" in name else name
                 bands[name] = (found[0][:n, 0], np.median(values, axis=0), values.min(axis=0),
                                values.max(axis=0))  # fmt: skip
         draw(ax, bands, given.figure)
@@ -186,7 +196,7 @@ def report_learned(curves, given):
 
 def quadratics(given):
     """Guided and vanilla ES on whole episodes, and descent along gradients of one step."""
-    problem, budget, n_pairs = RandomQuadratics(), 200_000, 4
+    problem, budget, n_pairs = RandomQuadratics(), 1_000_000, 4
     n_iter = budget // (2 * n_pairs * problem.horizon)
 
     def loss(theta):
@@ -197,16 +207,15 @@ def quadratics(given):
         es = FullES(truncation=1, n_pairs=n_pairs, learning_rate=rate, random_state=seed, **options)
         return searched(es, problem, problem.start(seed), budget, 1, loss)[-1, 1]
 
-    def descent(seed, rate, n_rows):
-        rate = Cosine(rate, 0.0, budget // (3 * n_rows))
-        start = problem.start(seed)
-        return descended(problem, start, 1, rate, budget, 1, loss, seed, n_rows)[-1, 1]
+    def descent(seed, unrolled):
+        rate, start = Cosine(0.003, 0.0, budget // 45), problem.start(seed)
+        return descended(unrolled, start, 1, rate, budget, 1, loss, seed, 15)[-1, 1]
 
     runs = {
-        "guided ES": lambda seed: es(seed, 0.006, sigma=0.001, alpha=0.5, n_guides=15),
+        "guided ES": lambda seed: es(seed, 0.006, sigma=0.003, alpha=0.5, n_guides=15),
         "vanilla ES": lambda seed: es(seed, 0.006, sigma=0.01),
-        "descent on the 1-step gradient": lambda seed: descent(seed, 0.0003, 1),
-        "the same, of 15 particles": lambda seed: descent(seed, 0.003, 15),
+        "descent, gradients of one step": lambda seed: descent(seed, problem),
+        "descent, gradient of the first": lambda seed: descent(seed, RandomQuadratics(horizon=1)),
     }
     print("| search | loss, each seed | mean and 95 % interval |\n|---|---|---|")
     found = {}
