@@ -127,6 +127,8 @@ def test_evaluations_are_inner_steps(cls, alpha):
     assert es.n_evaluations_ == sum(steps) + 2 * scouted
     assert (scouted > 0) == (alpha < 1.0)
     each = es.n_evaluations_ // 7
+    exact = make(cls, alpha=alpha, max_evals=4 * each).fit(problem, [0.5])
+    assert exact.n_evaluations_ == 4 * each
     short = make(cls, alpha=alpha, max_evals=4 * each - 1).fit(problem, [0.5])
     assert (short.n_iter_, short.stop_reason_) == (3, "max_evals")
     assert short.n_evaluations_ == 3 * each
@@ -149,6 +151,18 @@ def test_both_of_a_pair_have_a_seed_which_an_episode_keeps(cls):
     assert all(steps == [*range(len(steps))] for steps in episodes.values())
     assert len(episodes) > 12
     assert max(map(len, episodes.values())) == 6
+
+
+def test_the_particle_without_noise_has_episodes_of_its_own():
+    """From the first step to the last with one seed, which no pair has."""
+    problem = Watched(horizon=6)
+    make(PersistentES, alpha=0.5, max_iter=9).fit(problem, [0.5])
+    alone = [(t[0], seeds[0]) for n, t, seeds in problem.seen if n == 1]
+    of_pairs = {seed for n, _, seeds in problem.seen for seed in seeds if n > 1}
+    assert [t for t, _ in alone] == [*range(6)] * 3
+    assert [len({seed for _, seed in alone[i : i + 6]}) for i in (0, 6, 12)] == [1, 1, 1]
+    assert len({seed for _, seed in alone}) == 3
+    assert not {seed for _, seed in alone} & of_pairs
 
 
 class Fragile(UnrolledProblem):
@@ -226,6 +240,14 @@ def test_float32_stays_float32(cls, alpha):
     assert bits(x0) == bits(THETA.astype(np.float32))
     for array in (es.x_, es.gradient_, es.history_["mean"], es.state_.pairs.score):
         assert not array.flags.writeable
+
+
+def test_a_row_of_a_step_that_was_cut_short_is_no_history():
+    """An interrupt may come between the row and the step."""
+    es = make(FullES, max_iter=3).fit(PROBLEM, THETA)
+    es._search.rows.append((0.0, 0.0, 0.0))
+    again = es.set_params(max_iter=9).fit(PROBLEM, resume=True)
+    assert outcome(again) == outcome(make(FullES).fit(PROBLEM, THETA))
 
 
 def test_schedules_and_optimizers():
@@ -333,11 +355,14 @@ def test_files_that_are_no_such_search(tmp_path):
         PersistentES.load(path)
 
 
-def test_a_search_goes_on_only_with_its_number_of_pairs_and_parameters():
+def test_a_search_goes_on_only_with_its_number_of_pairs_and_parameters(tmp_path):
     """What does not fit the particles is refused."""
     es = make(PersistentES).fit(PROBLEM, THETA)
     with pytest.raises(ValueError, match="n_pairs=5 was 4 when the search began: set it back"):
         es.set_params(n_pairs=5).fit(PROBLEM, resume=True)
+    es.set_params(n_pairs=4).save(tmp_path / "run.npz")
+    with pytest.raises(ValueError, match="n_pairs=5 was 4"):
+        PersistentES.load(tmp_path / "run.npz", n_pairs=5).fit(PROBLEM, resume=True)
     with pytest.raises(ValueError, match="truncation=3 was 2"):
         es.set_params(n_pairs=4, truncation=3).fit(PROBLEM, resume=True)
     with pytest.raises(ValueError, match=r"alpha=0\.5 was 1\.0"):
