@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from problems import bits
 
-from blackbox_es import Adam, CheckpointError, EvaluationError, Linear
+from blackbox_es import Adam, CheckpointError, EvaluationError, Linear, checkpoint
 from blackbox_es.unrolled import (
     FullES,
     NoiseReuseES,
@@ -216,6 +216,19 @@ def test_more_than_half_failed():
     assert es.n_iter_ == len(es.history_["mean"]) == 3
 
 
+def test_minus_infinity_is_a_failure():
+    """As any loss that is not finite: an episode's mean has no use for it."""
+
+    class Unbounded(Fragile):
+        def step(self, theta, state, t, seeds):
+            losses = np.where(seeds == seeds[0], -np.inf, theta[:, 0])
+            return state, losses
+
+    es = make(TruncatedES, max_iter=3).fit(Unbounded(None), [0.0])
+    assert (es.history_["n_failed"] == 2).all()
+    assert es.x_ < 0.0
+
+
 def test_a_step_that_is_not_finite_is_not_taken():
     """x stays, and the reason is given."""
     es = FullES(optimizer="sgd", learning_rate=1e300, n_pairs=2, truncation=1, sigma=1e-9)
@@ -326,7 +339,7 @@ def test_wrong_arguments():
         es.fit(PROBLEM, THETA, resume=True)
     with pytest.raises(RuntimeError, match="there is no search: call fit"):
         es.fit(PROBLEM, resume=True)
-    with pytest.raises(ValueError, match="x0 has shape"):
+    with pytest.raises(ValueError, match=r"theta0 has shape \(1, 1\)"):
         es.fit(PROBLEM, [[1.0]])
     with pytest.raises(NotImplementedError, match=r"Fragile has no truncated_gradient.*alpha=1\.0"):
         make(FullES, alpha=0.5).fit(Fragile(None), [1.0])
@@ -350,6 +363,11 @@ def test_files_that_are_no_such_search(tmp_path):
         PersistentES.load(path)
     again = PersistentES.load(path, sigma=lambda t: 0.1, max_iter=11)
     assert again.fit(PROBLEM, resume=True).n_iter_ == 11
+    meta, arrays = checkpoint.read(path)
+    name = next(name for name, a in arrays.items() if a.shape == (4, THETA.size))
+    checkpoint.write(path, meta, {**arrays, name: arrays[name][:3]})
+    with pytest.raises(CheckpointError, match="holds no search: scores of shape"):
+        PersistentES.load(path, sigma=0.1)
     path.write_bytes(b"PK nothing")
     with pytest.raises(CheckpointError):
         PersistentES.load(path)

@@ -146,6 +146,8 @@ class Results(Configurable):
             rows = [tuple(row) for row in rows.tolist()]
             if type(state) is not UnrolledState or state.t != len(rows):
                 raise ValueError(f"a {type(state).__name__} after {len(rows)} iterations")
+            if state.pairs.score.shape != (stored["n_pairs"], state.x.size):
+                raise ValueError(f"scores of shape {state.pairs.score.shape}")
             search = Search(meta["seed"], freeze(state), rows, es._fixed(), meta["stop_reason"])
         except Exception as error:
             raise CheckpointError(f"{path} holds no search: {error}") from error

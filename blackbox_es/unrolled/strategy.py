@@ -170,7 +170,7 @@ class UnrolledES(Results):
         return self
 
     def _begun(self, problem: UnrolledProblem, theta0: Any) -> Search:
-        state = engine.init(self, problem, as_center(theta0))
+        state = engine.init(self, problem, as_center(theta0, "theta0"))
         return Search(as_seed(self.random_state), state, [], self._fixed())
 
     def _resumed(self) -> Search:
