@@ -196,7 +196,7 @@ def report_learned(curves, given):
 
 def quadratics(given):
     """Guided and vanilla ES on whole episodes, and descent along gradients of one step."""
-    problem, budget, n_pairs = RandomQuadratics(), 1_000_000, 4
+    problem, budget, n_pairs = RandomQuadratics(), 200_000, 4
     n_iter = budget // (2 * n_pairs * problem.horizon)
 
     def loss(theta):
@@ -207,15 +207,17 @@ def quadratics(given):
         es = FullES(truncation=1, n_pairs=n_pairs, learning_rate=rate, random_state=seed, **options)
         return searched(es, problem, problem.start(seed), budget, 1, loss)[-1, 1]
 
-    def descent(seed, unrolled):
-        rate, start = Cosine(0.003, 0.0, budget // 45), problem.start(seed)
-        return descended(unrolled, start, 1, rate, budget, 1, loss, seed, 15)[-1, 1]
+    def descent(seed, rate, n_rows, unrolled=problem):
+        rate, start = Cosine(rate, 0.0, budget // (3 * n_rows)), problem.start(seed)
+        return descended(unrolled, start, 1, rate, budget, 1, loss, seed, n_rows)[-1, 1]
 
+    first = RandomQuadratics(horizon=1)
     runs = {
         "guided ES": lambda seed: es(seed, 0.006, sigma=0.003, alpha=0.5, n_guides=15),
         "vanilla ES": lambda seed: es(seed, 0.006, sigma=0.01),
-        "descent, gradients of one step": lambda seed: descent(seed, problem),
-        "descent, gradient of the first": lambda seed: descent(seed, RandomQuadratics(horizon=1)),
+        "descent, gradients of one step": lambda seed: descent(seed, 0.0003, 1),
+        "the same, of 15 particles": lambda seed: descent(seed, 0.003, 15),
+        "descent, gradient of the first step": lambda seed: descent(seed, 0.003, 15, first),
     }
     print("| search | loss, each seed | mean and 95 % interval |\n|---|---|---|")
     found = {}
