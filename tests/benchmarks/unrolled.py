@@ -293,7 +293,7 @@ def draw(ax, bands, path):
         ax.plot(x, middle, color=colour, linewidth=1.6)
         ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         y = np.clip(middle[-1], *ax.get_ylim())
-        ax.annotate(name, (x[-1], y), (4, 0), textcoords="offset points", color=colour,
+        ax.annotate(name, (x[-1], y), (4, (8, -8, 0)[i]), textcoords="offset points", color=colour,
                     va="center", annotation_clip=False)  # fmt: skip
     ax.figure.savefig(path)
 
