@@ -185,7 +185,7 @@ def report_learned(curves, given):
                 name = "guided, half the steps" if "half" in name else name
                 bands[name] = (found[0][:n, 0], np.median(values, axis=0), values.min(axis=0),
                                values.max(axis=0))  # fmt: skip
-        draw(ax, bands, given.figure)
+        draw(ax, bands, given.figure, (-8, -8, 8))
 
 
 # -- quadratics ----------------------------------------------------------------------------------
@@ -286,14 +286,14 @@ def axes(xlabel, ylabel, ylim):
     return ax
 
 
-def draw(ax, bands, path):
+def draw(ax, bands, path, shifts=(8, -8, 0)):
     """Medians and ranges, each with its name at the end; names of curves that meet are moved."""
     for i, (name, (x, middle, low, high)) in enumerate(bands.items()):
         colour = COLOURS[i]
         ax.plot(x, middle, color=colour, linewidth=1.6)
         ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         y = np.clip(middle[-1], *ax.get_ylim())
-        ax.annotate(name, (x[-1], y), (4, (8, -8, 0)[i]), textcoords="offset points", color=colour,
+        ax.annotate(name, (x[-1], y), (4, shifts[i]), textcoords="offset points", color=colour,
                     va="center", annotation_clip=False)  # fmt: skip
     ax.figure.savefig(path)
 
