@@ -86,7 +86,7 @@ OF_TUPLES = {"_replace", "_asdict", "_fields", "_make"}
 # be written again.
 OF_OTHERS = {
     "_jit": {"_cache_file", "_dump", "_load_data", "_data_path"},
-    "neural.mlp": {"_check_sample_weight"},
+    "neural.given": {"_check_sample_weight"},
     "neural.tuning": {"_safe_indexing"},
 }
 

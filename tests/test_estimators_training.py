@@ -302,7 +302,7 @@ def test_early_stopping_is_not_for_partial_fit():
 
 @pytest.mark.parametrize("tol", [0.0, 1e-4, 0.05])
 @pytest.mark.parametrize(
-    ("cls", "n_pairs", "rate"), [(ESMLPClassifier, 2, 0.1), (ESMLPRegressor, 4, 0.3)]
+    ("cls", "n_pairs", "rate"), [(ESMLPClassifier, 2, 1.0), (ESMLPRegressor, 4, 0.3)]
 )
 def test_early_stopping_keeps_the_best_weights(cls, n_pairs, rate, tol):
     """The weights kept score ``best_validation_score_``, the best of all, on the data held out."""

@@ -94,7 +94,7 @@ def _quick_fits_have_not_converged():
 
 
 def one_minus_f1(y, probability):
-    positive = probability[:, 1] > 0.5
+    positive = probability > 0.5
     return 1 - 2 * np.sum(positive & (y == 1)) / max(1, np.sum(positive) + np.sum(y == 1))
 
 
@@ -545,7 +545,7 @@ def test_a_mean_that_is_an_exponential_goes_with_its_loss():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"loss": "accuracy"}, "loss='accuracy'"),
+        ({"loss": "accurate"}, "loss='accurate'"),
         ({"loss": "absolute_error"}, "loss='absolute_error'"),
         ({"loss": "roc_auc"}, "two classes"),
         ({"loss_params": {"quantile": 0.5}}, "quantile"),

@@ -4,8 +4,8 @@ From what a network is to what is fitted: `activations`, `losses` and `metrics` 
 `ranking`) are tables with a row for each, `data` are examples, `network` is one network; `kernels`
 evaluate many, as `layout` and `tasks` lay them out; `objective` and `nodes` are what is minimised,
 by moving weights or activations, over the examples that `examples` draws; `descent` is how a
-generation moves the weights, and `penalty` what draws them to zero; `mlp`, `training`,
-`classifier`, `perceptron` and `estimators` are what users fit.
+generation moves the weights, and `penalty` what draws them to zero; `mlp` (with
+`given` and `fitted`), `training`, `classifier`, `perceptron` and `estimators` are what users fit.
 
 `goals` says what the parameter `loss` means: a row of `losses`, a metric, or with `scoring` what is
 the user's; `standins` guide where a loss has no slope, and `units` are those of the network.

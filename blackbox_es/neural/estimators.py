@@ -148,10 +148,10 @@ class ESMLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
     Parameters
     ----------
     loss : str, scorer, callable or None
-        "squared_error", "absolute_error", "huber", "pinball" (or "quantile"), "poisson"; "ndcg", one
-        minus the normalised discounted cumulative gain of the ranking of the examples of a slice, y
-        being the gains; the name of a scorer of scikit-learn, or a scorer: minus its score. None is
-        half the mean squared error, as in scikit-learn. "pinball" is the loss of a
+        "squared_error", "absolute_error", "huber", "pinball" (or "quantile"), "poisson"; "ndcg",
+        which is one minus the normalised discounted cumulative gain of the ranking of the examples
+        of a slice, with y for gains; a scorer of scikit-learn, or its name: minus its score. None
+        is half the mean squared error, as in scikit-learn. "pinball" is the loss of a
         quantile, ``max(q (y - f), (q - 1) (y - f))``; "huber" is half the squared error up to
         epsilon, ``epsilon (|y - f| - epsilon / 2)`` beyond; "poisson" is half the Poisson deviance,
         but for a constant, of the mean ``f = exp(output)``, for y of at least 0. A function is

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import OptimizeResult
 
+from blackbox_es._threads import Threads
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.descent import Descent, Step
+from blackbox_es.neural.given import GivenMLP
 from blackbox_es.neural.goals import goal_of, metric_of
 from blackbox_es.neural.metrics import Metric
-from blackbox_es.neural.mlp import MLP
 from blackbox_es.neural.objective import PooledLoss
 from blackbox_es.neural.standins import mean_slope
 from blackbox_es.neural.units import Units
@@ -24,7 +25,7 @@ from blackbox_es.neural.units import Units
 Array = npt.NDArray[Any]
 
 
-class FittedMLP(MLP):
+class FittedMLP(GivenMLP):
     """What a fit knows of itself."""
 
     _descent: Descent
@@ -92,6 +93,18 @@ class FittedMLP(MLP):
 
         goal = goal_of(self.loss, self._targets)
         return metric_of(goal, self._answers(units), self.vectorized, slope)
+
+    def _objective(self, data: Data, threads: Threads) -> PooledLoss:
+        """What is minimised, in the units of the network."""
+        units, row = self._units, self._loss_row(self._units.out_scale)
+        goal = row if self._goal_is_of_each() else self._metric()
+        own = isinstance(goal, Metric) or row.targets == "labels"
+        y = data.y if own else units.targets(data.y, row)
+        data = Data(units.inputs(data.X), y, data.weight)
+        batch_size = self._batch_size(data)
+        return self._descent.objective(
+            self._network, goal, data, batch_size=batch_size, threads=threads
+        )
 
     def _settle(self, first: int, epoch: int) -> None:
         """What was cut short leaves the attributes of the last finished generation."""

@@ -23,7 +23,6 @@ from blackbox_es.evaluation import Callback
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.descent import ActivationDescent, Descent, Step, WeightDescent
 from blackbox_es.neural.fitted import FittedMLP
-from blackbox_es.neural.metrics import Metric
 from blackbox_es.neural.mlp import QUANTISED_SIGMA
 from blackbox_es.neural.objective import NetworkObjective, PooledLoss
 from blackbox_es.neural.penalty import penalized
@@ -253,18 +252,6 @@ class ESMLP(FittedMLP):
                         self._judge(i % epoch, validation)
                     return total._replace(stopped=stopped)
         return total  # a pass over the data
-
-    def _objective(self, data: Data, threads: Threads) -> PooledLoss:
-        """What is minimised, in the units of the network."""
-        units, row = self._units, self._loss_row(self._units.out_scale)
-        goal = row if self._goal_is_of_each() else self._metric()
-        own = isinstance(goal, Metric) or row.targets == "labels"
-        y = data.y if own else units.targets(data.y, row)
-        data = Data(units.inputs(data.X), y, data.weight)
-        batch_size = self._batch_size(data)
-        return self._descent.objective(
-            self._network, goal, data, batch_size=batch_size, threads=threads
-        )
 
     def _surrogate(self, objective: PooledLoss) -> Array | None:
         """The guide: the gradient of a loss that has one, a function's, or the last estimate."""
