@@ -57,8 +57,9 @@ class ESMLPClassifier(Perceptron, Classifier):
         number of units instead of weights, so it takes far fewer evaluations, but it needs a loss
         of each example and has no guide. "auto" is activations where that can be. With ``guide``
         "auto" as well, a metric or a function is approached by way of the log loss, with
-        activations moved in half of the generations, and then by guided weights at a tenth of the
-        rate: most metrics are flat where nothing has been learnt.
+        activations moved in half of the generations; then the line between classes is drawn where
+        it is best, and guided weights are moved at a tenth of the rate. Most metrics are flat where
+        nothing has been learnt.
     weights : {"float", "ternary", "binary", "int8"}
         What computes and is left in ``coefs_``: the weights that are trained, or a scale of each
         layer times whole numbers: -1, 0 and 1; -1 and 1; -127 to 127. Weights are moved first and

@@ -13,16 +13,20 @@ import numpy.typing as npt
 from scipy.optimize import OptimizeResult
 
 from blackbox_es._threads import Threads
+from blackbox_es._validation import as_seed
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.descent import Descent, Step
 from blackbox_es.neural.given import GivenMLP
 from blackbox_es.neural.goals import goal_of, metric_of
 from blackbox_es.neural.metrics import Metric
-from blackbox_es.neural.objective import PooledLoss
+from blackbox_es.neural.objective import NetworkObjective, PooledLoss
 from blackbox_es.neural.standins import mean_slope
+from blackbox_es.neural.thresholds import best_shifts
 from blackbox_es.neural.units import Units
 
 Array = npt.NDArray[Any]
+
+_SHIFTED = 4096  # examples by which the line between classes is drawn
 
 
 class FittedMLP(GivenMLP):
@@ -105,6 +109,27 @@ class FittedMLP(GivenMLP):
         return self._descent.objective(
             self._network, goal, data, batch_size=batch_size, threads=threads
         )
+
+    def _shifts(self, data: Data) -> Any:
+        """What the metric would have added to the outputs."""
+        if data.y.ndim > 1:
+            return 0.0
+        rng = np.random.default_rng(as_seed(self.random_state))
+        part = data.take(rng.permutation(len(data))[:_SHIFTED])
+        raw = self._network.forward(self._descent.x, self._units.inputs(part.X))
+        return best_shifts(self._metric(), part.y, raw, part.weight)
+
+    def _surrogate(self, objective: PooledLoss) -> Array | None:
+        """The guide: the gradient of a loss that has one, a function's, or the last estimate."""
+        descent, guide = self._descent, self._guides()
+        if callable(guide):
+            data = objective.pool(descent.key)
+            given = guide(self._network, descent.x, data.X, data.y, data.weight)
+            return np.asarray(given)
+        if guide == "backprop":
+            assert isinstance(objective, NetworkObjective)
+            return objective.gradient(descent.x, descent.key)
+        return descent.state.gradient if guide == "previous" else None
 
     def _settle(self, first: int, epoch: int) -> None:
         """What was cut short leaves the attributes of the last finished generation."""

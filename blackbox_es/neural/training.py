@@ -24,7 +24,6 @@ from blackbox_es.neural.data import Data
 from blackbox_es.neural.descent import ActivationDescent, Descent, Step, WeightDescent
 from blackbox_es.neural.fitted import FittedMLP
 from blackbox_es.neural.mlp import QUANTISED_SIGMA
-from blackbox_es.neural.objective import NetworkObjective, PooledLoss
 from blackbox_es.neural.penalty import penalized
 from blackbox_es.neural.units import Units
 from blackbox_es.schedules import Linear
@@ -123,18 +122,22 @@ class ESMLP(FittedMLP):
         """Train in one stage, or in two.
 
         A metric may be flat where nothing has been learnt. It is approached from what stands for
-        it, a loss of each example, which takes half of the generations.
+        it, a loss of each example, which takes half of the generations; then the line between
+        classes is drawn where the metric is best.
         """
         until = math.inf if self.max_time is None else time.perf_counter() + self.max_time
         first = 0 if resume or not self._is_approached() else self.max_iter // 2
-        total = Trained()
-        for approaches, n in ((True, first), (False, self.max_iter - first)):
-            if n and not total.stopped:
-                self._approaches = approaches
-                self._start(data, resume, n, total)
-                total = self._train(data, n, total, until, validation, wants_stop)
-                resume = True
-        return total
+        total, shifts = Trained(), 0.0
+        if first:
+            self._approaches = True
+            self._start(data, resume, first)
+            total = self._train(data, first, total, until, validation, wants_stop)
+            if total.stopped:
+                return total
+            self._approaches = False
+            resume, shifts = True, self._shifts(data)
+        self._start(data, resume, self.max_iter - first, total, shifts)
+        return self._train(data, self.max_iter - first, total, until, validation, wants_stop)
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any) -> Self:
         if self.early_stopping:
@@ -159,9 +162,16 @@ class ESMLP(FittedMLP):
             if vars(self).get("coefs_") is before.get("coefs_"):
                 self.__dict__ = before
             raise
+        finally:
+            self.__dict__.pop("_approaches", None)  # there is one stage, but in a fit
 
     def _start(
-        self, data: Data, resume: bool, max_iter: int | None, done: Trained | None = None
+        self,
+        data: Data,
+        resume: bool,
+        max_iter: int | None,
+        done: Trained | None = None,
+        shifts: Any = 0.0,
     ) -> None:
         """The network, and the strategy that trains it; a stage begins where the last one ended."""
         seed = as_seed(self.random_state)
@@ -174,7 +184,8 @@ class ESMLP(FittedMLP):
             )
         units = Units.of(data, self._loss_row(), network)
         if resume:
-            theta = units.inner(network, self.coefs_, self.intercepts_)
+            intercepts = [*self.intercepts_[:-1], self.intercepts_[-1] + shifts]
+            theta = units.inner(network, self.coefs_, intercepts)
         else:
             theta = network.initial(np.random.default_rng(seed))
         begins = done is None or done.n_generations == 0
@@ -252,18 +263,6 @@ class ESMLP(FittedMLP):
                         self._judge(i % epoch, validation)
                     return total._replace(stopped=stopped)
         return total  # a pass over the data
-
-    def _surrogate(self, objective: PooledLoss) -> Array | None:
-        """The guide: the gradient of a loss that has one, a function's, or the last estimate."""
-        descent, guide = self._descent, self._guides()
-        if callable(guide):
-            data = objective.pool(descent.key)
-            given = guide(self._network, descent.x, data.X, data.y, data.weight)
-            return np.asarray(given)
-        if guide == "backprop":
-            assert isinstance(objective, NetworkObjective)
-            return objective.gradient(descent.x, descent.key)
-        return descent.state.gradient if guide == "previous" else None
 
 
 def _warn_of(n_failed: int, stacklevel: int) -> None:
