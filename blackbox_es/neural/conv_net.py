@@ -47,6 +47,9 @@ class ESConvNetClassifier(Classifier):
     batch_size : int, "auto" or None
         "auto" is 64, or 256 for activations; with up to 256 samples it is all.
 
+    alpha : float
+        Weaker than that of a perceptron: a weight of a convolution is that of many places.
+
     Attributes
     ----------
     coefs_, intercepts_ : list of ndarray
@@ -69,6 +72,7 @@ class ESConvNetClassifier(Classifier):
     image_shape: Sequence[int] = (28, 28)
     layers: Sequence[Layer | Activation | str] = LAYERS
     _: KW_ONLY
+    alpha: float = 0.0001
     learning_rate_init: float = 0.005
 
     def _shape(self) -> Shape:
