@@ -119,7 +119,8 @@ class Evaluator:
 
         def place(first: int, last: int) -> str:
             starts = range(0, generation.n_points, n_pairs)
-            rows = (f"{start + first} to {start + last - 1}" for start in starts)
+            until = " to {}" if last - first > 1 else ""
+            rows = (f"{start + first}{until.format(start + last - 1)}" for start in starts)
             return f"generation {generation.index}, candidates {' and '.join(rows)}"
 
         return np.concatenate(self._workers("values", generation, n_pairs, place), axis=1)

@@ -34,6 +34,7 @@ def test_directions_are_orthogonal(k, stop):
     if k:
         rows = orthonormal_rows([unit_guide(row) for row in rng.standard_normal((k, 40))], float)
     sampler = Orthogonal(rows, sigma=0.5)
+    assert (sampler.n, Orthogonal(rows).sigma) == (40, 1.0)
     d = directions(sampler, KEY, (0, stop))
     np.testing.assert_array_equal(d[:k], rows * (0.5 * np.sqrt(40)))
     for block in (d[:40], d[40:]):
