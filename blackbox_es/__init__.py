@@ -17,7 +17,7 @@ _PUBLIC = {
     "box": ("Box",),
     "checkpoint": ("CheckpointError",),
     "shaping": ("EvaluationError",),
-    "neural": ("ESMLPClassifier", "ESMLPRegressor"),
+    "neural": ("ESConvNetClassifier", "ESMLPClassifier", "ESMLPRegressor", "ESTuner"),
     "optimizers": ("Adam", "ClipUp", "SGD"),
     "samplers": ("Affine", "Diagonal", "Elongated", "Guided", "Isotropic", "LowRank", "Orthogonal"),
     "schedules": ("Cosine", "Exponential", "Linear"),
@@ -49,8 +49,10 @@ if TYPE_CHECKING:
     from blackbox_es.box import Box as Box
     from blackbox_es.checkpoint import CheckpointError as CheckpointError
     from blackbox_es.model_selection import ESSearchCV as ESSearchCV
+    from blackbox_es.neural import ESConvNetClassifier as ESConvNetClassifier
     from blackbox_es.neural import ESMLPClassifier as ESMLPClassifier
     from blackbox_es.neural import ESMLPRegressor as ESMLPRegressor
+    from blackbox_es.neural import ESTuner as ESTuner
     from blackbox_es.optimizers import SGD as SGD
     from blackbox_es.optimizers import Adam as Adam
     from blackbox_es.optimizers import ClipUp as ClipUp

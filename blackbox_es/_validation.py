@@ -73,7 +73,7 @@ def as_values(values: Any, shape: tuple[int, ...], where: str) -> Values:
     return array.astype(np.float64)
 
 
-def as_center(x0: Any) -> Array:
+def as_center(x0: Any, name: str = "x0") -> Array:
     """A read-only copy of a finite vector: float32 stays float32, else float64.
 
     Raises
@@ -83,18 +83,20 @@ def as_center(x0: Any) -> Array:
     ValueError
         If it is empty, has more than one dimension, or an element that is masked or not finite.
     """
-    array = _as_real(x0, "x0")
+    array = _as_real(x0, name)
     if array.ndim > 1:
-        raise ValueError(f"x0 has shape {array.shape}: expected one dimension; pass x0.ravel()")
+        raise ValueError(
+            f"{name} has shape {array.shape}: expected one dimension; pass {name}.ravel()"
+        )
     if array.size == 0:
-        raise ValueError("x0 is empty: expected at least one coordinate")
+        raise ValueError(f"{name} is empty: expected at least one coordinate")
     dtype = np.float32 if array.dtype == np.float32 else np.float64
     x = np.array(array, dtype, order="C").reshape(-1)
     finite = np.isfinite(x)
     if not finite.all():
         i = int(np.argmin(finite))
         masked = np.ma.is_masked(x0) and np.ma.getmaskarray(x0).flat[i]
-        raise ValueError(f"x0[{i}] is {'masked' if masked else x[i]}: expected finite numbers")
+        raise ValueError(f"{name}[{i}] is {'masked' if masked else x[i]}: expected finite numbers")
     x.flags.writeable = False
     return x
 

@@ -50,11 +50,11 @@ def initial(model):
 def inside(model, weight=None, x=X, y=Y):
     """Units in which a model of these examples is trained, and the examples in these units."""
     if isinstance(model, ESMLPClassifier):
-        units = Units.of(Data(x, y, weight), LOSSES["log_loss"], model.n_outputs_)
+        units = Units.of(Data(x, y, weight), LOSSES["log_loss"], model._network)
         return units, Data(units.inputs(x), y, weight)
     row = model._loss_row()
     data = Data(x, y.reshape(len(y), -1).astype(float), weight)
-    units = Units.of(data, row, model.n_outputs_)
+    units = Units.of(data, row, model._network)
     return units, Data(units.inputs(x), units.targets(data.y, row), weight)
 
 

@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parents[1] / "examples"
 SMALL = {
     "ask_tell.py": "--generations 4",
     "asynchronous.py": "--generations 8",
+    "images.py": "--generations 80",
     "long_run.py": "--generations 6",
     "mnist.py": "--budget 0.001",
     "own_objective.py": "--evaluations 48 --seeds 1",
@@ -116,6 +117,14 @@ def test_mnist(run):
         "zero-one loss, guided",
     ):
         assert column(out, name, -4) > 0.15
+
+
+def test_images(run):
+    """Every kind of weights is better than chance after eighty generations."""
+    out = run("images.py")
+    assert "1,347 images to train on, 450 to test" in out
+    for weights in ("float", "ternary", "binary"):
+        assert column(out, weights, -4) > 0.15
 
 
 def test_test_objective(run):

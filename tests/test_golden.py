@@ -159,7 +159,8 @@ def trained(name):
     rng = np.random.default_rng(3)
     X = rng.standard_normal((90, 5))
     y = (X[:, 0] * X[:, 1] > 0.1).astype(int) + (X[:, 2] > 0.5)
-    params = {"n_pairs": 48, "sigma": 9 / 256, "max_iter": 25, "random_state": 5, **FITS[name]}
+    params = {"n_pairs": 48, "sigma": 9 / 256, "max_iter": 25, "random_state": 5, "alpha": 1e-4}
+    params |= FITS[name]
     model = ESMLPClassifier((6, 4), **params).fit(X, y)
     return {"x": np.concatenate([np.ravel(part) for part in (*model.coefs_, *model.intercepts_)])}
 

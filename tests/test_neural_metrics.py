@@ -25,6 +25,7 @@ from blackbox_es.neural import standins
 from blackbox_es.neural.examples import Examples
 from blackbox_es.neural.losses import PREDICTIONS
 from blackbox_es.neural.metrics import METRICS, cost_metric
+from blackbox_es.neural.thresholds import best_shifts
 
 few = settings(deadline=None, max_examples=60, derandomize=True)
 
@@ -296,6 +297,62 @@ def test_refused(name):
         ESMLPClassifier(**OPTIONS, loss=name, perturb="activations").fit(X, y)
     with pytest.raises(ValueError, match=f"loss='{name}'"):
         ESMLPRegressor(**OPTIONS, loss=name).fit(X, y)
+
+
+# -- the line between classes ----------------------------------------------------------------------
+
+
+@few
+@given(st.booleans(), st.integers(0, 2**32 - 1))
+def test_the_best_shift_is_that_of_all(weighted, seed):
+    """Of two classes: no threshold has a better F1."""
+    y, raw, weight = example("f1", 40, 1, False, weighted, seed)
+    shift = best_shifts(METRICS["f1"], y, raw[0], weight)
+    cuts = np.r_[raw[0, :, 0], 100] - 1e-9
+    best = METRICS["f1"].values(y, raw - cuts[:, None, None], weight).min()
+    assert METRICS["f1"](y, raw[0] + shift, weight) == pytest.approx(best, abs=1e-12)
+
+
+@every_metric
+def test_no_shift_does_harm(name):
+    """Rankings of two classes have none; others are as good as they were, or better."""
+    for seed in range(5):
+        y, raw, weight = example(name, 60, 1, False, False, seed)
+        shifts = best_shifts(METRICS[name], y, raw[0], weight)
+        metric = METRICS[name]
+        assert metric(y, raw[0] + shifts, weight) <= metric(y, raw[0], weight)
+        if name in ("roc_auc", "average_precision", "ndcg"):
+            assert not shifts.any()
+
+
+def test_what_is_rare_is_found():
+    """By a network that could not say so at first: the threshold moves, then the weights."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1000, 4))
+    y = (X[:, 0] + rng.normal(size=1000) > 2.0).astype(int)
+    model = ESMLPClassifier((), loss="f1", random_state=0).fit(X, y)
+    plain = ESMLPClassifier((), random_state=0).fit(X, y)
+    assert f1_score(y, model.predict(X)) > f1_score(y, plain.predict(X)) + 0.1
+
+
+@pytest.mark.parametrize("where", [3, 12])
+def test_a_fit_stopped_in_either_stage_goes_on(where):
+    """Towards the metric, from the weights of the last finished generation."""
+    X, y = imbalanced()
+
+    def stop(intermediate_result):
+        if intermediate_result.nit == where:
+            raise KeyboardInterrupt
+
+    model = ESMLPClassifier(**OPTIONS | {"max_iter": 20}, loss="f1", warm_start=True)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y, callback=stop)
+    assert model.n_iter_ == where == len(model.loss_curve_)
+    assert not model._approaches
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # F1 may be flat yet
+        model.fit(X, y)
+    assert 0 <= model.loss_ <= 1
 
 
 # -- scorers, costs and functions ------------------------------------------------------------------

@@ -21,7 +21,7 @@ def example(sizes, weighted, seed, loss="squared_error"):
     X = rng.normal(size=(40, sizes[0])) * np.geomspace(1, 1e3, sizes[0]) + 50
     y = rng.exponential(size=(40, sizes[-1])) * 300
     data = Data(X, y, rng.uniform(0.5, 2, 40) if weighted else None)
-    return data, Units.of(data, LOSSES[loss], sizes[-1])
+    return data, Units.of(data, LOSSES[loss], Network(sizes, "tanh"))
 
 
 @few
@@ -56,7 +56,7 @@ def test_columns_of_one_unit_keep_it():
     rng = np.random.default_rng(0)
     X = rng.uniform(0, 255, (200, 30))
     X[:, 0], X[1:, 1] = 0, 0
-    units = Units.of(Data(X, np.zeros(200, int)), LOSSES["log_loss"], 1)
+    units = Units.of(Data(X, np.zeros(200, int)), LOSSES["log_loss"], Network((30, 1), "relu"))
     farthest = np.abs(X - X.mean(axis=0)).max()
     np.testing.assert_allclose(units.scale[1:], farthest / 2)
     assert units.scale[0] == 1
@@ -67,7 +67,7 @@ def test_columns_of_several_units_have_their_own():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(500, 3)) * [1e-3, 1, 1e3]
     X[0, 1] = 1e4
-    units = Units.of(Data(X, np.zeros(500, int)), LOSSES["log_loss"], 1)
+    units = Units.of(Data(X, np.zeros(500, int)), LOSSES["log_loss"], Network((3, 1), "relu"))
     np.testing.assert_allclose(units.scale[[0, 2]], X[:, [0, 2]].std(axis=0))
     farthest = np.abs(X[:, 1] - X[:, 1].mean()).max()
     np.testing.assert_allclose(units.scale[1], max(farthest / 10, X[:, 1].std()))
@@ -76,11 +76,12 @@ def test_columns_of_several_units_have_their_own():
 def test_weights_are_repetitions():
     data, _ = example((3, 2), False, 0)
     times = np.random.default_rng(0).integers(1, 4, 40)
-    weighted = Units.of(Data(data.X, data.y, times * 1.0), LOSSES["squared_error"], 2)
+    row, network = LOSSES["squared_error"], Network((3, 2), "relu")
+    weighted = Units.of(Data(data.X, data.y, times * 1.0), row, network)
     repeated = Data(np.repeat(data.X, times, axis=0), np.repeat(data.y, times, axis=0))
     for a, b in zip(
         vars(weighted).values(),
-        vars(Units.of(repeated, LOSSES["squared_error"], 2)).values(),
+        vars(Units.of(repeated, row, network)).values(),
         strict=True,
     ):
         np.testing.assert_allclose(a, b, rtol=1e-12)
@@ -90,10 +91,10 @@ def test_constants_divide_nothing():
     """Neither columns nor targets without any spread, nor a mean of zero."""
     data = Data(np.full((5, 2), 0.1), np.full((5, 1), 0.3))
     for name in NUMBERS:
-        units = Units.of(data, LOSSES[name], 1)
+        units = Units.of(data, LOSSES[name], Network((2, 1), "relu"))
         assert (units.scale == 1).all()
         assert np.isfinite([units.out_scale, units.loss_scale, units.loss_unit]).all()
-    zero = Units.of(Data(data.X, 0 * data.y), LOSSES["poisson"], 1)
+    zero = Units.of(Data(data.X, 0 * data.y), LOSSES["poisson"], Network((2, 1), "relu"))
     assert (zero.loss_scale, zero.out_center[0]) == (1, 0)
 
 

@@ -12,7 +12,7 @@ from problems import assert_never_hidden
 from blackbox_es import _jit, noise
 from blackbox_es._threads import ALONE, Threads
 from blackbox_es.neural import kernels, layout, tasks
-from blackbox_es.neural.activations import ACTIVATIONS
+from blackbox_es.neural.activations import ACTIVATIONS, as_activation
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.kernels import BLOCK, CHUNK
 from blackbox_es.neural.losses import LOSSES
@@ -110,7 +110,7 @@ def moved_outputs(network, theta, moves, X):
     h, parts = X.astype(float), np.split(moves, np.cumsum(network.layer_sizes[1:-1]), axis=1)
     for layer, (W, b, move) in enumerate(zip(coefs, intercepts, parts, strict=True)):
         z = h @ W + b + move
-        h = ACTIVATIONS[network.activation].function(z) if layer < len(coefs) - 1 else z
+        h = as_activation(network.activation).function(z) if layer < len(coefs) - 1 else z
     return h
 
 

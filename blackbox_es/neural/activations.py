@@ -1,18 +1,20 @@
 """Activations of hidden layers: one row of one table each.
 
-A new one is a row of `ACTIVATIONS` and a branch of `kernels._activate`.
+A new one is a row of `ACTIVATIONS` and a branch of `kernels._activate`. `quantised` makes rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
+from blackbox_es._validation import check_count
 from blackbox_es.neural import kernels
 
 Array = npt.NDArray[Any]
@@ -25,7 +27,7 @@ class Activation:
     Parameters
     ----------
     code : int
-        What the kernels call it.
+        What the kernels call it; two with the same are equal.
     function : callable
         Units to units of the same dtype; NaN stays NaN.
     derivative : callable
@@ -36,8 +38,8 @@ class Activation:
     """
 
     code: int
-    function: Callable[[Array], Array]
-    derivative: Callable[[Array], Array]
+    function: Callable[[Array], Array] = field(repr=False, compare=False)
+    derivative: Callable[[Array], Array] = field(repr=False, compare=False)
     # Glorot and Bengio's, which keeps the size of signals and gradients where the slope is about 1
     glorot: float = 6.0
 
@@ -83,3 +85,37 @@ ACTIVATIONS = {
     "step": Activation(kernels.STEP, _step, _half_window),  # jumps half as high as the sign
     "sign": Activation(kernels.SIGN, _sign, _window),
 }
+
+
+def as_activation(activation: str | Activation) -> Activation:
+    """The row of a name in `ACTIVATIONS`; a row is itself."""
+    return activation if isinstance(activation, Activation) else ACTIVATIONS[activation]
+
+
+def _rounded(z: Array, levels: int) -> Array:
+    scaled = np.floor(np.clip(z, 0, 1) * z.dtype.type(levels) + z.dtype.type(0.5))
+    return np.asarray(scaled / z.dtype.type(levels))
+
+
+def _inside(z: Array) -> Array:
+    """Derivative of what is rounded: the straight-through surrogate."""
+    return np.asarray((z >= 0) & (z <= 1), z.dtype)
+
+
+def quantised(bits: int) -> Activation:
+    """The row of ``round((2^bits - 1) min(1, max(0, z))) / (2^bits - 1)``.
+
+    Units have 2^bits values from 0 to 1, as in Zhou et al. (2016), "DoReFa-Net".
+
+    Parameters
+    ----------
+    bits : int from 1 to 16
+
+    Examples
+    --------
+    >>> quantised(2).function(np.array([-1.0, 0.3, 0.6, 9.0])).round(3).tolist()
+    [0.0, 0.333, 0.667, 1.0]
+    """
+    check_count("bits", bits, high=16)
+    function = partial(_rounded, levels=2**bits - 1)
+    return Activation(kernels.QUANTISED + bits, function, _inside)

@@ -7,22 +7,21 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from blackbox_es.neural.classifier import Classifier
 from blackbox_es.neural.data import Data
-from blackbox_es.neural.scoring import Answers, ClassAnswers, NumberAnswers
-from blackbox_es.neural.training import ESMLP
+from blackbox_es.neural.perceptron import Perceptron
+from blackbox_es.neural.scoring import Answers, NumberAnswers
 from blackbox_es.neural.units import Units
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(eq=False, repr=False)
-class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
+class ESMLPClassifier(Perceptron, Classifier):
     """A multilayer perceptron classifier trained by evolution strategies: no gradient is needed.
 
     So the loss may be the zero-one loss or any function of the predictions, and the activation a
@@ -34,36 +33,63 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
     Parameters
     ----------
     hidden_layer_sizes : sequence of int
-    activation : {"relu", "tanh", "logistic", "identity", "step", "sign"}
-    loss : {"log_loss", "zero_one", "hinge", "roc_auc", "average_precision"}, callable or None
-        None is the log loss. "roc_auc" and "average_precision" are one minus that metric of a
-        slice, for two classes; each slice holds its share of both. A function is called as
-        ``loss(y_true, y_prob)``, with ``sample_weight=`` if weights are given to `fit`, of the
-        labels and the probabilities, shape (n_examples, n_classes); from several threads at once if
-        ``n_jobs`` says so.
-    perturb : {"weights", "activations"}
-        "activations" moves the units of the network instead, with signs of each example and pair
-        its own, and differentiates only the linear map of each layer (node perturbation, see
-        `blackbox_es.neural.nodes`). The variance grows with the number of units instead of weights,
-        so it takes far fewer evaluations, but it needs a loss of each example and has no guide.
+    activation : {"relu", "tanh", "logistic", "identity", "step", "sign"} or Activation
+        `blackbox_es.neural.activations.quantised` makes those of few bits.
+    loss : str, scorer, array-like of shape (n_classes, n_classes), callable or None
+        What is minimised; None is the log loss. Of each example: "log_loss", "zero_one", "hinge".
+        Of many together, one minus "roc_auc", "average_precision", "f1" (of two classes),
+        "roc_auc_ovr", "roc_auc_ovr_weighted", "f1_macro", "f1_micro", "f1_weighted",
+        "balanced_accuracy" or "matthews_corrcoef"; the mean of a matrix of costs, row i and column
+        j for class i taken for class j; minus the score of a scorer of scikit-learn, or of its
+        name. A function is called as ``loss(y_true, y_prob)``, with ``sample_weight=`` if there are
+        weights, of the labels and, for two classes, the probabilities of the second, shape
+        (n_examples,), else those of all classes, (n_examples, n_classes); from several threads at
+        once if ``n_jobs`` says so.
+    vectorized : bool
+        A function is called with the probabilities of C networks at once, (C, n_examples) or (C,
+        n_examples, n_classes), and returns C losses.
+    class_weight : dict, "balanced" or None
+        Weights of the classes, by which those of the samples are multiplied, as in scikit-learn.
+    perturb : {"auto", "weights", "activations"}
+        "weights" moves all weights at once. "activations" moves the units of the network instead,
+        with signs of each example and pair its own, and differentiates only the linear map of each
+        layer (node perturbation, see `blackbox_es.neural.nodes`): the variance grows with the
+        number of units instead of weights, so it takes far fewer evaluations, but it needs a loss
+        of each example and has no guide. "auto" is activations where that can be. With ``guide``
+        "auto" as well, a metric or a function is approached by way of the log loss, with
+        activations moved in half of the generations; then the line between classes is drawn where
+        it is best, and guided weights are moved at a tenth of the rate. Most metrics are flat where
+        nothing has been learnt.
+    weights : {"float", "ternary", "binary", "int8"}
+        What computes and is left in ``coefs_``: the weights that are trained, or a scale of each
+        layer times whole numbers: -1, 0 and 1; -1 and 1; -127 to 127. Weights are moved first and
+        then quantised; estimates made of activations pass straight through.
     sigma : float, schedule or None
-        Standard deviation of the perturbation of each weight, or of each unit; None is 0.03, or
-        0.1.
+        Standard deviation of the perturbation of each weight, or of each unit; None is 0.03 for
+        weights that are not quantised, else 0.1.
     n_pairs : int or None
         Antithetic pairs per generation, or per example with ``perturb="activations"``; None is 128,
         or 64.
     batch_size : int, "auto" or None
         Examples per pair, or per generation with ``perturb="activations"``. "auto" is 64, or 128;
         with up to 256 samples it is all of them, as is None.
-    guide : {None, "backprop", "previous"}
-        The surrogate gradient: none; backpropagation of the log loss (straight through steps and
-        signs); the last estimate. For ``perturb="weights"`` only.
-    guide_alpha : float in [0, 1]
-        Share of the variance outside the guides.
+    guide : {"auto", None, "backprop", "previous"} or callable
+        The surrogate gradient, where weights are moved: none; backpropagation, straight through
+        steps, signs and quantised weights, of the loss where it has a slope, else of a smooth
+        stand-in (the log loss, weighted for balance where classes are; for rankings the logistic
+        loss of pairs; F1 and costs of probabilities in place of decisions); the last estimate; or
+        ``guide(network, theta, X, y, weight)``, of shape (n_parameters,), of the weights and
+        examples as the network is given them. "auto" is "backprop" for weights.
+    guide_alpha : float in [0, 1] or "auto"
+        Share of the variance outside the guides. "auto" is by what the guide has been worth so far
+        (see `blackbox_es.GuidedES`); a guide of your own that is worth nothing is warned of.
     n_guides : int
     optimizer : {"adam", "sgd", "clipup"} or Optimizer
     alpha : float
-        Strength of the L2 penalty, divided by the number of samples as in scikit-learn.
+        Strength of the L2 penalty of the weights, divided by the number of samples as in
+        scikit-learn, for inputs (and numbers to predict) in units of their own: they are centered
+        and scaled inside, and ``coefs_`` are those of inputs as they are given. See
+        `blackbox_es.neural.units.Units`.
     learning_rate : {"linear", "constant"}
         "linear" falls to zero over ``max_iter`` generations, so that the noise averages out.
     learning_rate_init : float
@@ -76,7 +102,8 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
         Stop when the mean loss of an epoch, or the validation score, has not improved by ``tol``
         for so many epochs. An epoch is a pass over the data, of ten generations at least.
     early_stopping : bool
-        Judge by the score on held-out data, and keep the best weights, the last of equal ones.
+        Judge by the score on held-out data, or by the metric that is the loss, and keep the best
+        weights, the last of equal ones.
     validation_fraction : float
     warm_start : bool
         Begin at the weights of the last `fit`.
@@ -112,90 +139,20 @@ class ESMLPClassifier(ClassifierMixin, ESMLP):  # type: ignore[misc]
     True
     """
 
-    _targets = "labels"
-
-    _: KW_ONLY
-    class_weight: Any = None
-
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Train on one pass over these examples, going on where the last call stopped.
-
-        The learning rate is constant. Parameters are to stay those of the first call; change them
-        before a `fit`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Cast to the dtype of the first call.
-        y : array-like of shape (n_samples,)
-        classes : array-like of shape (n_classes,), optional
-            All classes there will be; needed in the first call.
-        sample_weight : array-like of shape (n_samples,), optional
-        """
-        if not hasattr(self, "classes_") and classes is None:
-            raise ValueError("classes must be given in the first call of partial_fit")
-        if self.class_weight == "balanced":
-            raise ValueError(
-                "class_weight='balanced' needs all examples at once: give partial_fit a dict of "
-                "weights, or set class_weight=None"
-            )
-        return self._partial_fit(X, y, sample_weight, classes)
-
-    def predict(self, X: Any) -> Array:
-        """The most probable class of each row."""
-        probabilities = self.predict_proba(X)
-        return np.asarray(self.classes_[probabilities.argmax(axis=1)])
-
-    def predict_proba(self, X: Any) -> Array:
-        """Probabilities of the classes, shape (n_samples, n_classes)."""
-        return self._predictions(self._raw(X))
-
-    def predict_log_proba(self, X: Any) -> Array:
-        """Logarithms of `predict_proba`."""
-        with np.errstate(divide="ignore"):
-            return np.asarray(np.log(self.predict_proba(X)))
-
-    def _encode(self, y: Array, classes: Any, reset: bool) -> Array:
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        if reset:
-            self.classes_ = np.unique(y if classes is None else classes)
-            self.n_outputs_ = 1 if len(self.classes_) == 2 else len(self.classes_)
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(
-                f"classes={classes!r} are not those of the first call, {self.classes_.tolist()}"
-            )
-        unknown = np.setdiff1d(y, self.classes_)
-        if unknown.size:
-            raise ValueError(f"y holds classes that are not in classes_: {unknown[:5].tolist()}")
-        if len(self.classes_) < 2:
-            raise ValueError(f"y has one class, {self.classes_[0]!r}: at least two are needed")
-        return np.searchsorted(self.classes_, y)
-
-    def _weight(self, data: Data) -> Array | None:
-        if self.class_weight is None:
-            return data.weight
-        weight = compute_sample_weight(self.class_weight, self.classes_[data.y])
-        return np.asarray(weight * (1.0 if data.weight is None else data.weight), data.X.dtype)
-
-    def _answers(self, units: Units) -> Answers:
-        return ClassAnswers(self.classes_, self.out_activation_)
-
-    def _score(self, raw: Array, data: Data) -> float:
-        right = self._predictions(raw).argmax(axis=1) == data.y
-        return float(np.average(right, weights=data.weight))
-
 
 @dataclass(eq=False, repr=False)
-class ESMLPRegressor(RegressorMixin, ESMLP):  # type: ignore[misc]
+class ESMLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
     """A multilayer perceptron regressor trained by evolution strategies: no gradient is needed.
 
     As `ESMLPClassifier`, whose parameters and attributes it has, but for the loss.
 
     Parameters
     ----------
-    loss : {"squared_error", "absolute_error", "huber", "pinball", "poisson"}, callable or None
-        None is half the mean squared error, as in scikit-learn. "pinball" is the loss of a
+    loss : str, scorer, callable or None
+        "squared_error", "absolute_error", "huber", "pinball" (or "quantile"), "poisson"; "ndcg",
+        which is one minus the normalised discounted cumulative gain of the ranking of the examples
+        of a slice, with y for gains; a scorer of scikit-learn, or its name: minus its score. None
+        is half the mean squared error, as in scikit-learn. "pinball" is the loss of a
         quantile, ``max(q (y - f), (q - 1) (y - f))``; "huber" is half the squared error up to
         epsilon, ``epsilon (|y - f| - epsilon / 2)`` beyond; "poisson" is half the Poisson deviance,
         but for a constant, of the mean ``f = exp(output)``, for y of at least 0. A function is
@@ -205,8 +162,11 @@ class ESMLPRegressor(RegressorMixin, ESMLP):  # type: ignore[misc]
         Which quantile "pinball" predicts, between 0 and 1.
     epsilon : float
         From which error on "huber" is linear, in units of y.
-    guide : {None, "backprop", "previous"}
-        "backprop" is the (sub)gradient of the loss; of the squared error if it is a function.
+    guide : {"auto", None, "backprop", "previous"} or callable
+        "backprop" is the (sub)gradient of the loss; the logistic loss of pairs stands in for
+        "ndcg", the squared error for functions and scorers.
+    tol : float
+        In units of the loss of predicting the mean.
 
     Examples
     --------

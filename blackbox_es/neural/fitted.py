@@ -12,19 +12,24 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import OptimizeResult
 
+from blackbox_es._threads import Threads
+from blackbox_es._validation import as_seed
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.descent import Descent, Step
+from blackbox_es.neural.given import GivenMLP
 from blackbox_es.neural.goals import goal_of, metric_of
 from blackbox_es.neural.metrics import Metric
-from blackbox_es.neural.mlp import MLP
-from blackbox_es.neural.objective import PooledLoss
+from blackbox_es.neural.objective import NetworkObjective, PooledLoss
 from blackbox_es.neural.standins import mean_slope
+from blackbox_es.neural.thresholds import best_shifts
 from blackbox_es.neural.units import Units
 
 Array = npt.NDArray[Any]
 
+_SHIFTED = 4096  # examples by which the line between classes is drawn
 
-class FittedMLP(MLP):
+
+class FittedMLP(GivenMLP):
     """What a fit knows of itself."""
 
     _descent: Descent
@@ -93,6 +98,39 @@ class FittedMLP(MLP):
         goal = goal_of(self.loss, self._targets)
         return metric_of(goal, self._answers(units), self.vectorized, slope)
 
+    def _objective(self, data: Data, threads: Threads) -> PooledLoss:
+        """What is minimised, in the units of the network."""
+        units, row = self._units, self._loss_row(self._units.out_scale)
+        goal = row if self._goal_is_of_each() else self._metric()
+        own = isinstance(goal, Metric) or row.targets == "labels"
+        y = data.y if own else units.targets(data.y, row)
+        data = Data(units.inputs(data.X), y, data.weight)
+        batch_size = self._batch_size(data)
+        return self._descent.objective(
+            self._network, goal, data, batch_size=batch_size, threads=threads
+        )
+
+    def _shifts(self, data: Data) -> Any:
+        """What the metric would have added to the outputs."""
+        if data.y.ndim > 1:
+            return 0.0
+        rng = np.random.default_rng(as_seed(self.random_state))
+        part = data.take(rng.permutation(len(data))[:_SHIFTED])
+        raw = self._network.forward(self._descent.x, self._units.inputs(part.X))
+        return best_shifts(self._metric(), part.y, raw, part.weight)
+
+    def _surrogate(self, objective: PooledLoss) -> Array | None:
+        """The guide: the gradient of a loss that has one, a function's, or the last estimate."""
+        descent, guide = self._descent, self._guides()
+        if callable(guide):
+            data = objective.pool(descent.key)
+            given = guide(self._network, descent.x, data.X, data.y, data.weight)
+            return np.asarray(given)
+        if guide == "backprop":
+            assert isinstance(objective, NetworkObjective)
+            return objective.gradient(descent.x, descent.key)
+        return descent.state.gradient if guide == "previous" else None
+
     def _settle(self, first: int, epoch: int) -> None:
         """What was cut short leaves the attributes of the last finished generation."""
         del self.loss_curve_[self.n_iter_ :]
@@ -110,5 +148,6 @@ class FittedMLP(MLP):
 
     def _weights(self, theta: Array) -> dict[str, Any]:
         """The attributes that predict."""
+        theta = self._network.effective(theta)
         coefs, intercepts = self._units.outer(self._network, theta)
         return {"coefs_": coefs, "intercepts_": intercepts, "n_layers_": len(coefs) + 1}

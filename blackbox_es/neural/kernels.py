@@ -41,7 +41,7 @@ ZERO, ONE = np.intp(0), np.intp(1)  # no literals: Numba would compile a version
 WORD = 32  # signs, lowest bit first
 
 # Rows of the tables in `activations` and `losses` name these; `_activate` and `_losses` branch.
-RELU, TANH, LOGISTIC, IDENTITY, STEP, SIGN = range(6)
+RELU, TANH, LOGISTIC, IDENTITY, STEP, SIGN, QUANTISED = range(7)  # the last one plus bits
 NO_LOSS, LOG_LOSS, ZERO_ONE, HINGE = range(4)
 SQUARED_ERROR, ABSOLUTE_ERROR, HUBER, PINBALL, POISSON = range(4, 9)  # of numbers
 
@@ -385,6 +385,11 @@ def _activate(h, activation):
     elif activation == SIGN:
         for i in range(len(h)):
             h[i] = one if h[i] >= zero else (-one if h[i] < zero else h[i])
+    elif activation > QUANTISED:
+        levels, half = h.dtype.type(2 ** (activation - QUANTISED) - 1), h.dtype.type(0.5)
+        for i in range(len(h)):
+            x = zero if h[i] < zero else (one if h[i] > one else h[i])
+            h[i] = np.floor(x * levels + half) / levels
 
 
 @jit(contract=True)
@@ -406,6 +411,29 @@ def _losses(rows, values, raw, targets, loss, parameter, n_out):
         _zero_one(v, z, y, n_out)
     else:
         _hinge(v, z, y, n_out)
+
+
+@jit(contract=True)
+def example_losses(out, raw, targets, loss, parameter):
+    """Losses of raw outputs that are in blocks of examples already.
+
+    Parameters
+    ----------
+    out : ndarray of shape (V, G BLOCK)
+    raw : ndarray of shape (V, G, K, BLOCK)
+    targets : ndarray of shape (G, T, BLOCK)
+    loss, parameter
+        As in `Task`.
+    """
+    n_outputs, n_targets = raw.shape[2], targets.shape[1]
+    rows = np.empty((4 + n_outputs + n_targets) * BLOCK, raw.dtype)
+    first, last = 4 * BLOCK, (4 + n_outputs) * BLOCK  # a row in front of them is for `_losses`
+    for g in range(raw.shape[1]):
+        rows[last:] = targets[g].ravel()
+        for v in range(raw.shape[0]):
+            rows[first:last] = raw[v, g].ravel()
+            _losses(rows, 0, 4, 4 + n_outputs, loss, parameter, n_outputs)
+            out[v, g * BLOCK : (g + 1) * BLOCK] = rows[:BLOCK]
 
 
 @inline(contract=True)

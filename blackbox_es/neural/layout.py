@@ -14,19 +14,19 @@ import numpy.typing as npt
 from blackbox_es.neural.data import Data, writeable
 from blackbox_es.neural.kernels import CHUNK, GROUP, TILE, Places
 from blackbox_es.neural.losses import LOSSES, Loss, as_loss
-from blackbox_es.neural.network import Network
+from blackbox_es.neural.network import FlatNetwork, Network
 
 Array = npt.NDArray[Any]
 
 ALIGNMENT = 64  # bytes, the widest register: no load or store straddles two cache lines
 
 
-def check_center(network: Network, theta: Array, X: Array) -> None:
+def check_center(network: FlatNetwork, theta: Array, X: Array) -> None:
     """Raise ValueError if these are no parameters and inputs of the network, of one real dtype."""
     if theta.dtype not in (np.float32, np.float64):
         raise ValueError(f"theta has dtype {theta.dtype}: expected float32 or float64")
     check_array("theta", theta, (network.n_parameters,), theta.dtype)
-    check_array("X", X, (len(X), network.layer_sizes[0]), theta.dtype)
+    check_array("X", X, (len(X), network.n_inputs), theta.dtype)
 
 
 def check_array(name: str, array: Array, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
@@ -38,7 +38,7 @@ def check_array(name: str, array: Array, shape: tuple[int, ...], dtype: npt.DTyp
 
 
 def targets_and_weights(
-    network: Network, loss: str | Loss, data: Data, dtype: npt.DTypeLike
+    network: FlatNetwork, loss: str | Loss, data: Data, dtype: npt.DTypeLike
 ) -> tuple[Array, Array]:
     """Labels or numbers, shape (m, 1 or n_outputs), and weights in float64, empty for ones.
 
@@ -53,7 +53,7 @@ def targets_and_weights(
             "each example by itself"
         )
     targets = writeable(np.asarray(data.y, dtype))
-    shape = as_loss(loss).target_shape(network.layer_sizes[-1])
+    shape = as_loss(loss).target_shape(network.n_outputs)
     check_array("y", targets, (len(data), *shape), dtype)
     weights = np.empty(0)
     if data.weight is not None:

@@ -7,39 +7,33 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.model_selection import train_test_split
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from blackbox_es._validation import (
-    as_seed,
     check_between,
     check_choice,
     check_count,
     check_flag,
     check_positive,
 )
-from blackbox_es.neural.activations import ACTIVATIONS
 from blackbox_es.neural.data import Data
-from blackbox_es.neural.goals import check_classes, each_of, goal_of, least_slice
+from blackbox_es.neural.goals import each_of, goal_of
 from blackbox_es.neural.losses import FAMILIES, LOSSES, PREDICTIONS, Loss, losses_of
-from blackbox_es.neural.network import Network
+from blackbox_es.neural.network import FlatNetwork
+from blackbox_es.neural.quantisers import WEIGHTS
 from blackbox_es.neural.scoring import Answers
 from blackbox_es.neural.units import Units
 from blackbox_es.optimizers import Optimizer
 from blackbox_es.schedules import Schedule
 
 Array = npt.NDArray[Any]
-
-_FULL_BATCH = 256  # with no more examples than this, every pair sees all of them
-_METRIC_BATCH = 256  # examples of which a metric is taken, at least
-_OF_EACH_CLASS = 16  # examples of the rarest class in such a slice
 
 
 class Usual(NamedTuple):
@@ -50,6 +44,7 @@ class Usual(NamedTuple):
     batch_size: int  # a block of the kernel, or two
 
 
+QUANTISED_SIGMA = 0.1  # moves enough weights past where they are rounded differently
 USUAL = {"weights": Usual(0.03, 128, 64), "activations": Usual(0.1, 64, 128)}
 
 
@@ -58,15 +53,16 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
     """What the classifier and the regressor take and say; parameters are documented there."""
 
     _targets: ClassVar[str]  # of the losses that the estimator knows by name
-    _network: Network = field(init=False)
+    _network_parameter: ClassVar[str]  # which says what network it is
+    _usual: ClassVar[dict[str, Usual]] = USUAL
+    _network: FlatNetwork = field(init=False)
     _approaches = False  # until a stage of a fit says otherwise
 
-    hidden_layer_sizes: Sequence[int] = (64,)
-    activation: str = "relu"
     _: KW_ONLY
     loss: Any = None
     vectorized: bool = False
     perturb: str = "auto"
+    weights: str = "float"
     sigma: float | Schedule | None = None
     n_pairs: int | None = None
     batch_size: int | str | None = "auto"
@@ -74,7 +70,7 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
     guide_alpha: float | str = "auto"
     n_guides: int = 1
     optimizer: str | Optimizer = "adam"
-    alpha: float = 0.0001
+    alpha: float = 1.0
     learning_rate: str = "linear"
     learning_rate_init: float = 0.01
     shaping: str | Callable[..., Any] = "raw"
@@ -88,8 +84,6 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
     n_jobs: int | None = None
     random_state: Any = None
     verbose: int = 0
-
-    # -- what is a matter of classes or numbers ----------------------------------------------------
 
     @abstractmethod
     def _encode(self, y: Array, classes: Any, reset: bool) -> Array:
@@ -107,19 +101,15 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
         """How much each example counts."""
         return data.weight
 
+    @abstractmethod
+    def _check_network(self) -> None:
+        """Raise for what is wrong with the network, whatever the data."""
+
+    @abstractmethod
+    def _make_network(self, n_inputs: int) -> FlatNetwork:
+        """The network for so many inputs, with ``n_outputs_`` outputs."""
+
     # -- what is taken -----------------------------------------------------------------------------
-
-    def _hidden(self) -> tuple[Any, ...]:
-        sizes = self.hidden_layer_sizes
-        return tuple(sizes) if np.iterable(sizes) else (sizes,)
-
-    def _batch_size(self, data: Data) -> int:
-        if isinstance(self.batch_size, str):  # "auto"
-            if self._goal_is_of_each():
-                return len(data) if len(data) <= _FULL_BATCH else USUAL[self._moves()].batch_size
-            share = np.bincount(data.y).min() / len(data) if data.y.ndim == 1 else 1.0
-            return min(max(_METRIC_BATCH, math.ceil(_OF_EACH_CLASS / (share or 1.0))), len(data))
-        return len(data) if self.batch_size is None else min(int(self.batch_size), len(data))
 
     def _goal(self) -> Any:
         """What is minimised: a metric only once it has been approached."""
@@ -158,12 +148,11 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _check_parameters(self) -> None:
         """Raise for what the strategy does not check; it checks the rest before it starts."""
-        for size in self._hidden():
-            check_count("hidden_layer_sizes", size)
-        check_choice("activation", self.activation, ACTIVATIONS)
+        self._check_network()
         check_flag("vectorized", self.vectorized)
         self._loss_row()  # checks the loss, and what it depends on
         check_choice("perturb", self.perturb, ("auto", *USUAL))
+        check_choice("weights", self.weights, WEIGHTS)
         if self.sigma is not None and not callable(self.sigma):
             check_positive("sigma", self.sigma, also=", a schedule or None")
         check_count("n_pairs", self.n_pairs, optional=True)
@@ -194,66 +183,6 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
             check_positive("max_time", self.max_time)
         if self.early_stopping:
             check_between("validation_fraction", self.validation_fraction, 0.0, 1.0)
-
-    def _check_data(
-        self, X: Any, y: Any, sample_weight: Any, classes: Any, *, reset: bool, dtype: Any = None
-    ) -> Data:
-        """The examples that count, targets as the losses take them; None is the dtype of X."""
-        self._check_parameters()
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            dtype=(np.float64, np.float32) if dtype is None else dtype,
-            order="C",
-            multi_output=True,
-            y_numeric=isinstance(self, RegressorMixin),
-            reset=reset,
-        )
-        data = Data(X, y)
-        if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
-            if not weight.any():
-                raise ValueError("sample_weight is zero for all samples: nothing to learn from")
-            data = Data(X, y, weight).take(weight > 0)
-        data = replace(data, y=self._encode(data.y, classes, reset))
-        data = replace(data, weight=self._weight(data))
-        if data.y.min() < self._loss_row().least:
-            raise ValueError(
-                f"y is as low as {data.y.min():g}: loss={self.loss!r} needs numbers of at least "
-                f"{self._loss_row().least:g}"
-            )
-        if self._targets == "labels":
-            check_classes(self._goal(), len(self.classes_))
-            self._check_slices(data)
-        self.out_activation_ = self._loss_row().out_activation(self.n_outputs_)
-        return data
-
-    def _check_slices(self, data: Data) -> None:
-        """Raise where a metric may not be defined for a slice."""
-        least, batch_size = least_slice(self._goal(), data.y), self._batch_size(data)
-        if batch_size < min(least, len(data)) or least > 2 * len(data):
-            raise ValueError(
-                f"batch_size={batch_size} may leave a slice without one of the classes, of which "
-                f"there is no {self.loss}: set batch_size={least} or more, or None for all samples"
-            )
-
-    def _split(self, data: Data) -> tuple[Data, Data]:
-        """Training and validation parts."""
-        train, test = train_test_split(
-            np.arange(len(data)),
-            test_size=self.validation_fraction,
-            random_state=as_seed(self.random_state) % 2**32,
-            stratify=data.y if hasattr(self, "classes_") else None,
-        )
-        if hasattr(self, "classes_") and len(np.unique(data.y[train])) < len(self.classes_):
-            raise ValueError("a class has no training sample left: lower validation_fraction")
-        if isinstance(self, RegressorMixin) and len(test) < 2:
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction!r} holds out one of {len(data)} "
-                "samples, of which there is no R^2: raise it, or set early_stopping=False"
-            )
-        return data.take(train), data.take(test)
 
     # -- what is said ------------------------------------------------------------------------------
 

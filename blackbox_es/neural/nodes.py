@@ -15,10 +15,12 @@ import numpy.typing as npt
 from blackbox_es._threads import ALONE, Threads
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.kernels import BLOCK
+from blackbox_es.neural.layer_noise import LayerNoise
 from blackbox_es.neural.losses import Loss
 from blackbox_es.neural.metrics import Metric
-from blackbox_es.neural.network import Network
+from blackbox_es.neural.network import FlatNetwork, Network
 from blackbox_es.neural.objective import PooledLoss
+from blackbox_es.neural.sequential import Sequential
 from blackbox_es.neural.tasks import activation_losses, activation_sums
 from blackbox_es.noise import Key, sign_words
 
@@ -186,7 +188,7 @@ class ActivationObjective(PooledLoss):
 
     def __init__(
         self,
-        network: Network,
+        network: FlatNetwork,
         loss: str | Loss | Metric,  # a metric is refused by `ActivationNoise.losses`
         data: Data,
         *,
@@ -203,12 +205,15 @@ class ActivationObjective(PooledLoss):
     def examples_per_loss(self) -> int:
         return 1
 
-    def noise(self, center: Array, sigma: float, key: Key) -> ActivationNoise:
+    def noise(self, center: Array, sigma: float, key: Key) -> ActivationNoise | LayerNoise:
         """Noise for the examples drawn for a generation."""
         X = self.pool(key).X
+        if isinstance(self.network, Sequential):
+            return LayerNoise(self.network, center, X, self.n_pairs, sigma, self.threads)
+        assert isinstance(self.network, Network)
         return ActivationNoise(self.network, center, X, self.n_pairs, sigma, self.threads)
 
-    def losses(self, noise: ActivationNoise, key: Key) -> Array:
+    def losses(self, noise: ActivationNoise | LayerNoise, key: Key) -> Array:
         """The loss of each example at each of its pairs: shape (2, batch_size n_pairs)."""
         data = self.pool(key)
         losses = noise.losses(key, self.loss, data.y, data.weight)

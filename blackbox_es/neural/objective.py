@@ -18,9 +18,11 @@ from blackbox_es.neural.data import Data
 from blackbox_es.neural.examples import Examples
 from blackbox_es.neural.losses import Loss, as_loss, guide_of
 from blackbox_es.neural.metrics import Metric
-from blackbox_es.neural.network import Network
+from blackbox_es.neural.network import FlatNetwork, Network
+from blackbox_es.neural.points import Points
+from blackbox_es.neural.sequential import Sequential
 from blackbox_es.neural.standins import Slope, mean_slope
-from blackbox_es.neural.tasks import Population, population_losses, population_outputs
+from blackbox_es.neural.tasks import Population
 from blackbox_es.noise import Key, Range
 from blackbox_es.samplers import Guided, LowRank
 
@@ -36,7 +38,7 @@ class PooledLoss(ABC):
 
     Parameters
     ----------
-    network : Network
+    network : FlatNetwork
     loss : str, Loss or Metric
         A row of `LOSSES` or its name, or a loss of many examples together.
     data : Data
@@ -53,7 +55,7 @@ class PooledLoss(ABC):
 
     def __init__(
         self,
-        network: Network,
+        network: FlatNetwork,
         loss: str | Loss | Metric,
         data: Data,
         *,
@@ -96,7 +98,7 @@ class NetworkObjective(PooledLoss):
 
     def __init__(
         self,
-        network: Network,
+        network: FlatNetwork,
         loss: str | Loss | Metric,
         data: Data,
         *,
@@ -159,8 +161,12 @@ class NetworkObjective(PooledLoss):
         cuts = np.arange(self.threads.n + 1) * n_units // self.threads.n  # -(-a // b) rounds up
         yield from pairwise(np.unique(-(-cuts * n_pairs // n_units)).tolist())
 
-    def _population(self, generation: Generation, pairs: Range) -> Population:
+    def _population(self, generation: Generation, pairs: Range) -> Population | Points:
         """Some pairs of a generation as the kernel takes them."""
+        starts, batch = self._starts[slice(*pairs)], self.batch_size
+        if isinstance(self.network, Sequential):
+            return Points(self.network, generation.pairs(*pairs), starts, batch)
+        assert isinstance(self.network, Network)
         sampler, dtype = generation.sampler, generation.center.dtype
         coefs, subspace = np.empty((pairs[1] - pairs[0], 0), dtype), np.empty((0, sampler.n), dtype)
         if isinstance(sampler, Guided):
@@ -175,16 +181,16 @@ class NetworkObjective(PooledLoss):
             words=sampler.words(generation.key, pairs),
             coefs=coefs,
             subspace=subspace,
-            starts=self._starts[slice(*pairs)],
-            batch=self.batch_size,
+            starts=starts,
+            batch=batch,
         )
 
-    def _losses(self, population: Population, data: Data) -> tuple[Array, Array]:
+    def _losses(self, population: Population | Points, data: Data) -> tuple[Array, Array]:
         """Mean losses of some pairs, and how much those of each example differ."""
         if not isinstance(self.loss, Metric):
-            sums, squares = population_losses(population, self.loss, data)
+            sums, squares = population.losses(self.loss, data)
             return sums / self.batch_size, squares
-        outputs = population_outputs(population, data.X)
+        outputs = population.outputs(data.X)
         values = np.empty(outputs.shape[:2])
         for start in np.unique(population.starts):  # pairs of a slice are judged together
             pairs = np.flatnonzero(population.starts == start)

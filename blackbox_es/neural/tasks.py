@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from blackbox_es._threads import ALONE, Threads
 from blackbox_es.neural import kernels
-from blackbox_es.neural.activations import ACTIVATIONS
+from blackbox_es.neural.activations import as_activation
 from blackbox_es.neural.data import Data, writeable
 from blackbox_es.neural.kernels import BLOCK, GROUP, WORD, NodeTask, Task
 from blackbox_es.neural.layout import (
@@ -68,6 +68,14 @@ class Population(NamedTuple):
     subspace: Array
     starts: Array
     batch: int
+
+    def losses(self, loss: str | Loss, data: Data) -> tuple[Array, Array]:
+        """`population_losses` of it."""
+        return population_losses(self, loss, data)
+
+    def outputs(self, X: Array) -> Array:
+        """`population_outputs` of it."""
+        return population_outputs(self, X)
 
 
 def population_losses(population: Population, loss: str | Loss, data: Data) -> tuple[Array, Array]:
@@ -152,7 +160,7 @@ def _task(population: Population, X: Array, targets: Array) -> Task:
         n_parameters=layout.size,
         n_factors=n_factors,
         n_guides=k,
-        activation=ACTIVATIONS[network.activation].code,
+        activation=as_activation(network.activation).code,
         loss=kernels.NO_LOSS,
         loss_parameter=theta.dtype.type(0),
         parameters=padded(network, (theta, *subspace), theta.dtype),
@@ -229,7 +237,7 @@ def activation_losses(
         fan_in=layout.fan_in,
         fan_out=layout.fan_out,
         in_parameters=layout.in_parameters,
-        activation=ACTIVATIONS[network.activation].code,
+        activation=as_activation(network.activation).code,
         loss=row.code,
         loss_parameter=theta.dtype.type(row.parameter),
         parameters=padded(network, (theta,), theta.dtype),

@@ -23,10 +23,7 @@ from blackbox_es.evaluation import Callback
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.descent import ActivationDescent, Descent, Step, WeightDescent
 from blackbox_es.neural.fitted import FittedMLP
-from blackbox_es.neural.metrics import Metric
-from blackbox_es.neural.mlp import USUAL
-from blackbox_es.neural.network import Network
-from blackbox_es.neural.objective import NetworkObjective, PooledLoss
+from blackbox_es.neural.mlp import QUANTISED_SIGMA
 from blackbox_es.neural.penalty import penalized
 from blackbox_es.neural.units import Units
 from blackbox_es.schedules import Linear
@@ -125,18 +122,22 @@ class ESMLP(FittedMLP):
         """Train in one stage, or in two.
 
         A metric may be flat where nothing has been learnt. It is approached from what stands for
-        it, a loss of each example, which takes half of the generations.
+        it, a loss of each example, which takes half of the generations; then the line between
+        classes is drawn where the metric is best.
         """
         until = math.inf if self.max_time is None else time.perf_counter() + self.max_time
         first = 0 if resume or not self._is_approached() else self.max_iter // 2
-        total = Trained()
-        for approaches, n in ((True, first), (False, self.max_iter - first)):
-            if n and not total.stopped:
-                self._approaches = approaches
-                self._start(data, resume, n, total)
-                total = self._train(data, n, total, until, validation, wants_stop)
-                resume = True
-        return total
+        total, shifts = Trained(), 0.0
+        if first:
+            self._approaches = True
+            self._start(data, resume, first)
+            total = self._train(data, first, total, until, validation, wants_stop)
+            if total.stopped:
+                return total
+            self._approaches = False
+            resume, shifts = True, self._shifts(data)
+        self._start(data, resume, self.max_iter - first, total, shifts)
+        return self._train(data, self.max_iter - first, total, until, validation, wants_stop)
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any) -> Self:
         if self.early_stopping:
@@ -161,21 +162,30 @@ class ESMLP(FittedMLP):
             if vars(self).get("coefs_") is before.get("coefs_"):
                 self.__dict__ = before
             raise
+        finally:
+            self.__dict__.pop("_approaches", None)  # there is one stage, but in a fit
 
     def _start(
-        self, data: Data, resume: bool, max_iter: int | None, done: Trained | None = None
+        self,
+        data: Data,
+        resume: bool,
+        max_iter: int | None,
+        done: Trained | None = None,
+        shifts: Any = 0.0,
     ) -> None:
         """The network, and the strategy that trains it; a stage begins where the last one ended."""
         seed = as_seed(self.random_state)
-        network = Network((data.X.shape[1], *self._hidden(), self.n_outputs_), self.activation)
-        if resume and network.layer_sizes != self._network.layer_sizes:
+        network = self._make_network(data.X.shape[1])
+        if resume and network.shapes != self._network.shapes:
+            name = self._network_parameter
             raise ValueError(
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r} is not what was fitted: a fit can "
+                f"{name}={getattr(self, name)!r} is not what was fitted: a fit can "
                 "only be continued with the same network; set warm_start=False to begin anew"
             )
-        units = Units.of(data, self._loss_row(), self.n_outputs_)
+        units = Units.of(data, self._loss_row(), network)
         if resume:
-            theta = units.inner(network, self.coefs_, self.intercepts_)
+            intercepts = [*self.intercepts_[:-1], self.intercepts_[-1] + shifts]
+            theta = units.inner(network, self.coefs_, intercepts)
         else:
             theta = network.initial(np.random.default_rng(seed))
         begins = done is None or done.n_generations == 0
@@ -195,8 +205,10 @@ class ESMLP(FittedMLP):
 
     def _descent_from(self, seed: int, theta: Array, **how: Any) -> Descent:
         """What moves the weights from ``theta`` on."""
-        usual = USUAL[self._moves()]
-        how["sigma"] = usual.sigma if self.sigma is None else self.sigma
+        usual = self._usual[self._moves()]
+        moves_quantised = self._moves() == "weights" and self.weights != "float"
+        sigma = QUANTISED_SIGMA if moves_quantised else usual.sigma
+        how["sigma"] = sigma if self.sigma is None else self.sigma
         how["n_pairs"] = int(usual.n_pairs if self.n_pairs is None else self.n_pairs)
         if self._moves() == "activations":
             return ActivationDescent(seed, theta, shape=resolve(self.shaping), **how)
@@ -251,30 +263,6 @@ class ESMLP(FittedMLP):
                         self._judge(i % epoch, validation)
                     return total._replace(stopped=stopped)
         return total  # a pass over the data
-
-    def _objective(self, data: Data, threads: Threads) -> PooledLoss:
-        """What is minimised, in the units of the network."""
-        units, row = self._units, self._loss_row(self._units.out_scale)
-        goal = row if self._goal_is_of_each() else self._metric()
-        own = isinstance(goal, Metric) or row.targets == "labels"
-        y = data.y if own else units.targets(data.y, row)
-        data = Data(units.inputs(data.X), y, data.weight)
-        batch_size = self._batch_size(data)
-        return self._descent.objective(
-            self._network, goal, data, batch_size=batch_size, threads=threads
-        )
-
-    def _surrogate(self, objective: PooledLoss) -> Array | None:
-        """The guide: the gradient of a loss that has one, a function's, or the last estimate."""
-        descent, guide = self._descent, self._guides()
-        if callable(guide):
-            data = objective.pool(descent.key)
-            given = guide(self._network, descent.x, data.X, data.y, data.weight)
-            return np.asarray(given)
-        if guide == "backprop":
-            assert isinstance(objective, NetworkObjective)
-            return objective.gradient(descent.x, descent.key)
-        return descent.state.gradient if guide == "previous" else None
 
 
 def _warn_of(n_failed: int, stacklevel: int) -> None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.losses import Loss
-from blackbox_es.neural.network import Network
+from blackbox_es.neural.network import FlatNetwork
 
 Array = npt.NDArray[Any]
 
@@ -30,7 +30,9 @@ class Units:
 
     Attributes
     ----------
-    center, scale : ndarray of shape (n_inputs,)
+    center, scale : ndarray of shape (n_inputs,), or of none
+        Where a weight is that of many features, or made of few bits, there is one scale, the
+        largest number, and no center.
         Columns of one unit, such as pixels, have one scale: half of the largest distance from their
         centers, by which columns that hardly vary stay small. If spreads of columns differ much,
         each column has a scale of its own, its standard deviation (if no value is farther than ten
@@ -53,15 +55,9 @@ class Units:
     loss_unit: float = 1.0
 
     @classmethod
-    def of(cls, data: Data, loss: Loss, n_outputs: int) -> Self:
+    def of(cls, data: Data, loss: Loss, network: FlatNetwork) -> Self:
         """Those of these examples: of a loss of numbers, also of the targets."""
-        center, farthest = _center(data, data.X)
-        varying = farthest[farthest > 0]
-        if varying.size and varying.max() <= _ALIKE * np.quantile(varying, 0.1, method="lower"):
-            scale = np.full(center.shape, 0.5 * varying.max())
-        else:
-            scale = np.maximum(_deviation(data, data.X, center), farthest / _FARTHEST)
-        scale[farthest == 0] = 1
+        n_outputs, (center, scale) = network.n_outputs, _of_inputs(data, network.inputs_are)
         if loss.targets == "labels":
             return cls(center, scale, np.zeros(n_outputs))
         mean, farthest = _center(data, data.y)
@@ -75,6 +71,11 @@ class Units:
         each = loss.values(np.broadcast_to(mean, data.y.shape), data.y)
         loss_unit = float(_share(data) @ each) or 1.0
         return cls(center, scale, mean, unit, unit**loss.degree, loss_unit=loss_unit)
+
+    @classmethod
+    def own(cls, network: FlatNetwork) -> Self:
+        """Those of the user, left as they are."""
+        return cls(np.zeros(()), np.ones(()), np.zeros(network.n_outputs))
 
     def inputs(self, X: Array) -> Array:
         """Inputs as the network is given them."""
@@ -93,18 +94,19 @@ class Units:
         scale, center = raw.dtype.type(self.out_scale), self.out_center.astype(raw.dtype)
         return np.asarray(raw * scale + center)
 
-    def outer(self, network: Network, theta: Array) -> tuple[list[Array], list[Array]]:
+    def outer(self, network: FlatNetwork, theta: Array) -> tuple[list[Array], list[Array]]:
         """Weights and intercepts of the same network in units of the user's: copies."""
         coefs, intercepts = map(list, network.unpack(theta.copy()))
         dtype = theta.dtype
-        coefs[0] /= self.scale.astype(dtype)[:, None]
-        intercepts[0] -= self.center.astype(dtype) @ coefs[0]
+        coefs[0] /= np.atleast_1d(self.scale.astype(dtype))[:, None]
+        if self.center.ndim:
+            intercepts[0] -= self.center.astype(dtype) @ coefs[0]
         coefs[-1] *= dtype.type(self.out_scale)
         intercepts[-1] *= dtype.type(self.out_scale)
         intercepts[-1] += self.out_center.astype(dtype)
         return coefs, intercepts
 
-    def inner(self, network: Network, coefs: list[Array], intercepts: list[Array]) -> Array:
+    def inner(self, network: FlatNetwork, coefs: list[Array], intercepts: list[Array]) -> Array:
         """The inverse of `outer`, packed."""
         theta = network.pack(coefs, intercepts)
         coefs, intercepts = map(list, network.unpack(theta))
@@ -112,9 +114,25 @@ class Units:
         intercepts[-1] -= self.out_center.astype(dtype)
         intercepts[-1] /= dtype.type(self.out_scale)
         coefs[-1] /= dtype.type(self.out_scale)
-        intercepts[0] += self.center.astype(dtype) @ coefs[0]
-        coefs[0] *= self.scale.astype(dtype)[:, None]
+        if self.center.ndim:
+            intercepts[0] += self.center.astype(dtype) @ coefs[0]
+        coefs[0] *= np.atleast_1d(self.scale.astype(dtype))[:, None]
         return theta
+
+
+def _of_inputs(data: Data, inputs_are: str) -> tuple[Array, Array]:
+    """Center and scale of the inputs, as far as the first layer can make up for them."""
+    if inputs_are != "free":
+        most = float(np.abs(data.X).max()) if inputs_are == "scaled" else 1.0
+        return np.zeros(()), np.asarray(most or 1.0)
+    center, farthest = _center(data, data.X)
+    varying = farthest[farthest > 0]
+    if varying.size and varying.max() <= _ALIKE * np.quantile(varying, 0.1, method="lower"):
+        scale = np.full(center.shape, 0.5 * varying.max())
+    else:
+        scale = np.maximum(_deviation(data, data.X, center), farthest / _FARTHEST)
+    scale[farthest == 0] = 1
+    return center, scale
 
 
 def _share(data: Data) -> Array:

@@ -43,14 +43,14 @@ ROOT = Path(__file__).parents[2]
 
 # Modules, and test files; those about them first, since most mutants are found by these.
 UNITS = {
-    "samplers": ("samplers/*.py", "samplers generation products guided_auto estimates"),
+    "samplers": ("samplers/*.py", "samplers orthogonal generation products guided_auto estimates"),
     "generation": ("generation.py", "generation steps estimates"),
     "steps": ("steps.py _run.py", "steps failures faults stopping params"),
     "shaping": ("shaping.py", "shaping failures steps"),
     "optimizers": ("optimizers.py", "optimizers steps schedules params"),
     "strategies": (
         "strategies/*.py",
-        "ars pgpe nres natural guided guided_auto steps params golden",
+        "ars pgpe nres natural guided orthogonal guided_auto steps params golden",
     ),
     "adaptive": (
         "strategies/adaptive/*.py",

@@ -1,0 +1,15 @@
+"""Layers of networks, one file each: what each owns and how units pass through it.
+
+A new one is a file with a `Linear`, which has parameters, or a `Map`, which has none.
+"""
+
+from blackbox_es.neural.layers.activate import Activate
+from blackbox_es.neural.layers.avg_pool import AvgPool2D
+from blackbox_es.neural.layers.base import Layer, Linear, Map, Shape
+from blackbox_es.neural.layers.conv import Conv2D
+from blackbox_es.neural.layers.dense import Dense
+from blackbox_es.neural.layers.max_pool import MaxPool2D
+
+__all__ = [
+    "Activate", "AvgPool2D", "Conv2D", "Dense", "Layer", "Linear", "Map", "MaxPool2D", "Shape",
+]  # fmt: skip

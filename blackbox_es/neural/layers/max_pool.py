@@ -1,0 +1,55 @@
+"""The largest value of each square of pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from blackbox_es.neural.layers.base import Map, Shape
+from blackbox_es.neural.layers.pools import corners, flat, pooled_shape
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class MaxPool2D(Map):
+    """The largest of ``size x size`` pixels, channel by channel; NaN if one of them is.
+
+    Parameters
+    ----------
+    size : int
+
+    Examples
+    --------
+    >>> MaxPool2D(2).shape((28, 28, 6))
+    (14, 14, 6)
+    """
+
+    is_pool: ClassVar[bool] = True
+    size: int = 2
+
+    def shape(self, given: Shape) -> Shape:
+        """Smaller by the size."""
+        return pooled_shape(self.size, given)
+
+    def forward(self, h: Array, given: Shape) -> Array:
+        """The largest."""
+        first, *others = corners(h, given, self.size)
+        out = first.copy()
+        for other in others:
+            np.maximum(out, other, out=out)
+        return flat(out)
+
+    def backward(self, slopes: Array, h: Array, given: Shape) -> Array:
+        """To the first of the largest."""
+        total = np.zeros_like(h)
+        views = list(corners(h, given, self.size))
+        largest = self.forward(h, given).reshape(views[0].shape)
+        left = slopes.reshape(largest.shape).copy()
+        for target, value in zip(corners(total, given, self.size), views, strict=True):
+            np.multiply(left, value == largest, out=target)
+            left -= target
+        return total
