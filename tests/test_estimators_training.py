@@ -142,6 +142,25 @@ def test_a_function_is_approached(cls, learning_rate):
 
 
 @both
+def test_what_is_approached_is_judged_by_the_function(cls):
+    """In both halves the score on what is held out is minus the function."""
+    options = CHOSEN | {"max_iter": 40, "early_stopping": True, "validation_fraction": 0.3}
+    stratify = Y if cls is ESMLPClassifier else None
+    _, held_X, _, held_y = train_test_split(X, Y, test_size=0.3, random_state=0, stratify=stratify)
+    best = []
+
+    def judge(intermediate_result):
+        predict = model.predict_proba if cls is ESMLPClassifier else model.predict
+        best.append(-squares(held_y, predict(held_X)))
+
+    model = cls(**options, loss=squares)
+    model.fit(X, Y, callback=judge)
+    scores = np.maximum.accumulate(model.validation_scores_)
+    assert len(scores) == 4
+    np.testing.assert_allclose(best[9::10], scores, rtol=1e-9)
+
+
+@both
 def test_what_is_not_approached(cls):
     """A function where something is chosen, or that goes on from a fit; one generation has no half.
 
