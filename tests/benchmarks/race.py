@@ -1,0 +1,67 @@
+"""MNIST, raw pixels, one hidden layer: accuracy over seconds, beside backpropagation.
+
+    python tests/benchmarks/race.py                # on the test digits, both cores, five seeds
+    python tests/benchmarks/race.py --validation   # on the last 10,000 training digits
+
+`ESMLPClassifier` with activations perturbed and `MLPClassifier` of the same hidden layer, in turn,
+in one process: medians over seeds of the accuracy and of the seconds of a whole fit. Budgets,
+pairs and rate were chosen on the last 10,000 training digits.
+"""
+
+import argparse
+import time
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
+
+from blackbox_es import ESMLPClassifier
+from blackbox_es.datasets import fetch_mnist
+
+HIDDEN = (128,)
+GENERATIONS = (300, 400, 600, 800, 1000, 1300, 1600, 2000)
+PASSES = (2, 3, 4, 5, 6, 7, 8, 10, 12)
+RATE = 0.005
+
+
+def timed(model, X, y, X_test, y_test):
+    """Seconds of the fit, and the accuracy."""
+    begun = time.perf_counter()
+    model.fit(X, y)
+    return time.perf_counter() - begun, model.score(X_test, y_test)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--validation", action="store_true")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--n-jobs", type=int, default=2)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    X, y = fetch_mnist(subset="train", return_X_y=True)
+    X_test, y_test = fetch_mnist(subset="test", return_X_y=True)
+    if options.validation:
+        X, X_test, y, y_test = X[:50_000], X[50_000:], y[:50_000], y[50_000:]
+    X, X_test = (np.asarray(part, np.float32) / np.float32(255) for part in (X, X_test))
+    common = {"n_jobs": options.n_jobs, "learning_rate_init": RATE, "n_iter_no_change": 10**9}
+    ESMLPClassifier(HIDDEN, max_iter=3, **common).fit(X, y)  # compiles
+    runs = {}
+    for seed in range(options.seeds):
+        for n in GENERATIONS:
+            model = ESMLPClassifier(HIDDEN, max_iter=n, random_state=seed, **common)
+            runs.setdefault(("ES, generations", n), []).append(timed(model, X, y, X_test, y_test))
+        for n in PASSES:
+            model = MLPClassifier(HIDDEN, max_iter=n, random_state=seed)
+            runs.setdefault(("MLPClassifier, passes", n), []).append(
+                timed(model, X, y, X_test, y_test)
+            )
+    print("| what | budget | seconds | accuracy |")
+    print("|---|---|---|---|")
+    for (what, n), found in runs.items():
+        seconds, accuracy = np.median(found, axis=0)
+        print(f"| {what} | {n:,} | {seconds:.2f} | {accuracy:.4f} |")
+
+
+if __name__ == "__main__":
+    main()
