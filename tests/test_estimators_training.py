@@ -314,6 +314,18 @@ def test_parameters_changed_between_partial_fits(cls, guide):
         )
 
 
+def test_a_loss_that_partial_fit_cannot_go_on_with():
+    """What moves activations stays, and needs a loss of each example; guides change nothing."""
+    model = ESMLPClassifier((4,), random_state=0).partial_fit(X, Y, classes=[0, 1, 2])
+    before = bits(vector(model))
+    with pytest.raises(ValueError, match=r"loss='f1_macro' has no value .* warm_start=True"):
+        model.set_params(loss="f1_macro").partial_fit(X, Y)
+    assert bits(vector(model)) == before
+    same = ESMLPClassifier((4,), random_state=0).partial_fit(X, Y, classes=[0, 1, 2])
+    guided = model.set_params(loss=None, guide="backprop").partial_fit(X, Y)
+    assert bits(vector(guided)) == bits(vector(same.partial_fit(X, Y)))
+
+
 def test_early_stopping_is_not_for_partial_fit():
     """partial_fit has no data to hold out, and says so."""
     with pytest.raises(ValueError, match="early_stopping"):

@@ -121,7 +121,8 @@ class FittedMLP(GivenMLP):
 
     def _surrogate(self, objective: PooledLoss) -> Array | None:
         """The guide: the gradient of a loss that has one, a function's, or the last estimate."""
-        descent, guide = self._descent, self._guides()
+        descent = self._descent
+        guide = self._guides() if isinstance(objective, NetworkObjective) else None
         if callable(guide):
             data = objective.pool(descent.key)
             given = guide(self._network, descent.x, data.X, data.y, data.weight)

@@ -148,6 +148,8 @@ class ESMLP(FittedMLP):
             data = self._check_data(X, y, sample_weight, classes, reset=first, dtype=dtype)
             if first or not self._incremental:
                 self._start(data, not first, None)
+            elif not self._goal_is_of_each():
+                _check_goes_on(self._descent, self.loss)
             done = self._train(data, None)
         _warn_of(done.n_failed, stacklevel=4)
         return self
@@ -263,6 +265,15 @@ class ESMLP(FittedMLP):
                         self._judge(i % epoch, validation)
                     return total._replace(stopped=stopped)
         return total  # a pass over the data
+
+
+def _check_goes_on(descent: Descent, loss: Any) -> None:
+    """Raise ValueError if a descent cannot take a loss of many examples."""
+    if isinstance(descent, ActivationDescent):
+        raise ValueError(
+            f"loss={loss!r} has no value for each example, and activations have been moved so far: "
+            "call fit, with warm_start=True to go on from these weights"
+        )
 
 
 def _warn_of(n_failed: int, stacklevel: int) -> None:
