@@ -127,9 +127,8 @@ class ESMLP(FittedMLP):
         """
         until = math.inf if self.max_time is None else time.perf_counter() + self.max_time
         first = 0 if resume or not self._is_approached() else self.max_iter // 2
-        total, shifts = Trained(), 0.0
+        total, shifts, self._approaches = Trained(), 0.0, first > 0
         if first:
-            self._approaches = True
             self._start(data, resume, first)
             total = self._train(data, first, total, until, validation, wants_stop)
             if total.stopped:
@@ -150,8 +149,8 @@ class ESMLP(FittedMLP):
                 self._start(data, not first, None)
             elif not self._goal_is_of_each():
                 _check_goes_on(self._descent, self.loss)
-            done = self._train(data, None)
-        _warn_of(done.n_failed, stacklevel=4)
+            n_failed = self._train(data, None).n_failed
+        _warn_of(n_failed, stacklevel=4)
         return self
 
     @contextmanager
