@@ -22,6 +22,7 @@ from sklearn.metrics import (
 
 from blackbox_es import ESMLPClassifier, ESMLPRegressor
 from blackbox_es.neural import standins
+from blackbox_es.neural.data import Data
 from blackbox_es.neural.examples import Examples
 from blackbox_es.neural.losses import PREDICTIONS
 from blackbox_es.neural.metrics import METRICS, cost_metric
@@ -290,6 +291,22 @@ def test_slices_that_may_lack_a_class_are_refused(name):
         ESMLPClassifier(**WEIGHTS, loss=name, batch_size=30).fit(X, y)
 
 
+@pytest.mark.parametrize("name", RANKINGS)
+def test_a_class_without_examples_is_refused(name):
+    """In a part of the data, too: one ranking is not defined then."""
+    X, y = imbalanced()
+    model = ESMLPClassifier(**WEIGHTS, loss=name).partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match=r"no example of one of 2 classes: there is no"):
+        model.partial_fit(X[:50], y[:50])
+
+
+def test_one_ranking_has_no_weights():
+    """They would be left out of it in silence."""
+    X, y = imbalanced()
+    with pytest.raises(ValueError, match=r"loss='ndcg' is of one ranking.* leave out sample_w"):
+        ESMLPRegressor(**WEIGHTS, loss="ndcg").fit(X, y, sample_weight=np.ones(len(y)))
+
+
 @of_classification
 def test_refused(name):
     X, y = imbalanced()
@@ -323,6 +340,19 @@ def test_no_shift_does_harm(name):
         assert metric(y, raw[0] + shifts, weight) <= metric(y, raw[0], weight)
         if name in ("roc_auc", "average_precision", "ndcg"):
             assert not shifts.any()
+
+
+def test_shifts_are_those_of_the_weights_that_are_kept():
+    """By early stopping, which are not those that the search has reached."""
+    X, y = imbalanced()
+    options = OPTIONS | {"early_stopping": True, "learning_rate_init": 0.5}
+    model = ESMLPClassifier(**options, perturb="activations").fit(X, y)
+    kept = model._network.pack(model.coefs_, model.intercepts_)
+    reached = model._network.pack(*model._units.outer(model._network, model._descent.x))
+    assert not np.allclose(kept, reached)
+    metric, raw = METRICS["f1"], model._network.forward(kept, X)
+    shifts = model.set_params(loss="f1")._shifts(Data(X, y))
+    assert metric(y, raw + shifts, None) == metric(y, raw + best_shifts(metric, y, raw, None), None)
 
 
 def test_what_is_rare_is_found():
@@ -438,6 +468,8 @@ def test_costs():
         (np.eye(3), "loss has costs for 3 classes: y has 2"),
         ([[0, np.nan], [1, 0]], "a square matrix of finite costs"),
         ([1, 2], "a square matrix of finite costs"),
+        (object(), "a square matrix of finite costs"),
+        ([[0, 1], [1]], "a square matrix of finite costs"),
     ):
         with pytest.raises(ValueError, match=message):
             fitted(cost)

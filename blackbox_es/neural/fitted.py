@@ -111,12 +111,13 @@ class FittedMLP(GivenMLP):
         )
 
     def _shifts(self, data: Data) -> Any:
-        """What the metric would have added to the outputs."""
+        """What the metric would have added to the outputs of the weights that are kept."""
         if data.y.ndim > 1:
             return 0.0
         rng = np.random.default_rng(as_seed(self.random_state))
         part = data.take(rng.permutation(len(data))[:_SHIFTED])
-        raw = self._network.forward(self._descent.x, self._units.inputs(part.X))
+        theta = self._network.pack(self.coefs_, self.intercepts_)
+        raw = self._network.forward(theta, part.X)  # outputs of classes have no other units
         return best_shifts(self._metric(), part.y, raw, part.weight)
 
     def _surrogate(self, objective: PooledLoss) -> Array | None:

@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from blackbox_es._validation import as_seed
 from blackbox_es.neural.data import Data
-from blackbox_es.neural.goals import check_classes, least_slice
+from blackbox_es.neural.goals import check_classes, check_weighs, least_slice
 from blackbox_es.neural.mlp import MLP
 
 Array = npt.NDArray[Any]
@@ -65,6 +65,7 @@ class GivenMLP(MLP):
                 f"y is as low as {data.y.min():g}: loss={self.loss!r} needs numbers of at least "
                 f"{self._loss_row().least:g}"
             )
+        check_weighs(self._goal(), data.weight)
         if self._targets == "labels":
             check_classes(self._goal(), len(self.classes_))
             self._check_slices(data)
@@ -73,8 +74,9 @@ class GivenMLP(MLP):
 
     def _check_slices(self, data: Data) -> None:
         """Raise where a metric may not be defined for a slice."""
-        least, batch_size = least_slice(self._goal(), data.y), self._batch_size(data)
-        if batch_size < min(least, len(data)) or least > 2 * len(data):
+        least = least_slice(self._goal(), data.y, len(self.classes_))
+        batch_size = self._batch_size(data)
+        if batch_size < min(least, len(data)):
             raise ValueError(
                 f"batch_size={batch_size} may leave a slice without one of the classes, of which "
                 f"there is no {self.loss}: set batch_size={least} or more, or None for all samples"

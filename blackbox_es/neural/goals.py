@@ -36,7 +36,10 @@ def goal_of(loss: Any, targets: str) -> Any:
     elif callable(loss):
         return loss
     elif targets == "labels":
-        cost = np.asarray(loss, np.float64)
+        try:
+            cost = np.asarray(loss, np.float64)
+        except (TypeError, ValueError):
+            cost = np.empty(0)
         if cost.ndim == 2 and cost.shape[0] == cost.shape[1] > 1 and np.isfinite(cost).all():
             return cost
     also = " a square matrix of finite costs," if targets == "labels" else ""
@@ -73,19 +76,44 @@ def metric_of(goal: Any, answers: Answers, vectorized: bool, stand_in: Slope) ->
     return of_function(goal, answers, stand_in, vectorized)
 
 
+def check_weighs(goal: Any, weight: Array | None) -> None:
+    """Raise ValueError if a goal has no place for weights, and there are some."""
+    row = _row(goal)
+    if row and weight is not None and not row.takes_weight:
+        raise ValueError(
+            f"loss={goal!r} is of one ranking, in which examples have no weights: leave out "
+            "sample_weight"
+        )
+
+
 def check_classes(goal: Any, n_classes: int) -> None:
     """Raise ValueError if there are more classes, or others, than a goal is for."""
     if isinstance(goal, np.ndarray) and len(goal) != n_classes:
         raise ValueError(f"loss has costs for {len(goal)} classes: y has {n_classes}")
-    named = isinstance(goal, str) and goal in METRICS
-    if named and n_classes > 2 and METRICS[goal].n_classes == "two":
+    row = _row(goal)
+    if row and n_classes > 2 and row.n_classes == "two":
         also = {"f1": "f1_macro", "roc_auc": "roc_auc_ovr"}.get(goal)
         cure = f": take {also}" if also else ""
         raise ValueError(f"loss={goal!r} is of two classes: y has {n_classes}{cure}")
 
 
-def least_slice(goal: Any, y: Array) -> int:
-    """Examples that hold each class of labels y where each slice has its share of them."""
-    if not (isinstance(goal, str) and goal in METRICS and METRICS[goal].each_class):
+def least_slice(goal: Any, y: Array, n_classes: int) -> int:
+    """Examples that hold each class of labels y where each slice has its share of them.
+
+    Raises
+    ------
+    ValueError
+        If there are none of a class, without which the goal is not defined.
+    """
+    row = _row(goal)
+    if not row or not row.each_class:
         return 1
-    return int(np.ceil(2 * len(y) / np.bincount(y).min()))
+    rarest = int(np.bincount(y, minlength=n_classes).min())
+    if rarest == 0:
+        raise ValueError(f"y has no example of one of {n_classes} classes: there is no {goal}")
+    return -(-2 * len(y) // rarest)
+
+
+def _row(goal: Any) -> Metric | None:
+    """Of the table of metrics, if it is one of them."""
+    return METRICS.get(goal) if isinstance(goal, str) else None

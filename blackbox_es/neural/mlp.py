@@ -1,6 +1,7 @@
 """A multilayer perceptron as scikit-learn knows it, however it is trained.
 
-Parameters, data and predictions of both estimators; `training` fits them.
+Parameters and predictions of all estimators; `given` is what they are given, `fitted` what a fit
+leaves, and `training` fits them.
 """
 
 from __future__ import annotations

@@ -34,7 +34,6 @@ class ClassAnswers(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     classes_: Array
     output: str
-    units: Units | None = None  # classes have none
 
     def predict_proba(self, raw: Array) -> Array:
         """Of all classes: shape (..., n_classes)."""

@@ -39,7 +39,7 @@ def best_shifts(metric: Metric, y: Array, raw: Array, weight: Array | None) -> A
         tried = -np.append(between, margins.min() - 1.0).astype(raw.dtype)  # the last for all
         moved = np.repeat(now[None], n, axis=0)
         moved[:, :, k] += tried[:, None]
-        values = metric.values(y, moved, weight)
-        if np.nanmin(values, initial=np.inf) < best:
-            best, shifts[k] = np.nanmin(values), shifts[k] + tried[np.nanargmin(values)]
+        values = np.nan_to_num(metric.values(y, moved, weight), nan=np.inf, posinf=np.inf)
+        if values.min() < best:
+            best, shifts[k] = values.min(), shifts[k] + tried[values.argmin()]
     return shifts

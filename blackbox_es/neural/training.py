@@ -1,4 +1,4 @@
-"""Training a network by an evolution strategy: how the two estimators fit."""
+"""Training a network by an evolution strategy: how the estimators fit."""
 
 from __future__ import annotations
 
