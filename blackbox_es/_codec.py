@@ -86,11 +86,7 @@ def load(
         search = _search(es, meta, arrays)
     except Exception as error:  # hostile contents get a dozen types out of innocent code
         raise CheckpointError(f"{path} holds no search: {error}") from error
-    missing = sorted(cls().get_params(deep=False).keys() - stored.keys() - params.keys())
-    if missing:
-        raise ValueError(
-            f"{path} could not hold {', '.join(missing)}: load(path, {missing[0]}=...)"
-        )
+    cls.check_complete(path, stored, params)
     Configurable.set_params(es, **params)
     if "random_state" not in stored:  # a generator; what it gave is known
         search = search._replace(fixed=search.fixed | {"random_state": es.random_state})

@@ -67,6 +67,15 @@ class Configurable:
                     params |= {f"{name}__{inner}": v for inner, v in nested.items()}
         return params
 
+    @classmethod
+    def check_complete(cls, path: Any, stored: dict[str, Any], given: dict[str, Any]) -> None:
+        """Raise ValueError if a parameter is neither in a file nor given to `load`."""
+        missing = sorted(cls._defaults.keys() - stored.keys() - given.keys())
+        if missing:
+            raise ValueError(
+                f"{path} could not hold {', '.join(missing)}: load(path, {missing[0]}=...)"
+            )
+
     def set_params(self, **params: Any) -> Self:
         """Set parameters by name and return self.
 

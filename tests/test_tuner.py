@@ -37,7 +37,6 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from blackbox_es import ESMLPClassifier, ESTuner
 from blackbox_es.neural.conversion import (
-    Standardization,
     final_of,
     inputs_of,
     set_weights,
@@ -46,6 +45,7 @@ from blackbox_es.neural.conversion import (
 from blackbox_es.neural.descent import WeightDescent
 from blackbox_es.neural.network import Network
 from blackbox_es.neural.tuning import Examples, chosen, side_by_side
+from blackbox_es.neural.units import Units
 
 FEW = {"max_iter": 5, "n_pairs": 8}
 QUICK = {**FEW, "random_state": 0}
@@ -177,23 +177,23 @@ def test_float32_stays_float32():
 # -- units -----------------------------------------------------------------------------------------
 
 
-def test_standardization_is_undone():
+def test_units_of_weights_are_undone():
     """Weights bit for bit, intercepts and outputs up to rounding; columns may not vary at all."""
     rng = np.random.default_rng(0)
     A = rng.normal(size=(50, 5)) * 10.0 ** np.arange(-6, 9, 3) + 10.0 ** np.arange(5)
     A[:, 1] = 3.7
     network = Network((5, 200, 2), "tanh")
     theta = network.initial(rng)
-    frame = Standardization.of(A)
-    inside = frame.parameters(network, theta)
-    inputs = frame.inputs(A)
+    units = Units.of_weights(A, network)
+    inside = units.inner(network, *network.unpack(theta))
+    inputs = units.inputs(A)
     np.testing.assert_allclose(inputs.mean(axis=0), 0, atol=1e-6)
     assert (np.abs(np.log2(inputs.std(axis=0)[[0, 2, 3, 4]])) < 0.5 + 1e-6).all()
     assert (inputs[:, 1] == 0).all()
     np.testing.assert_allclose(
         network.forward(inside, inputs), network.forward(theta, A), rtol=1e-9
     )
-    back = network.unpack(frame.undone(network, inside))
+    back = units.outer(network, inside)
     before = network.unpack(theta)
     assert bits(back[0]) == bits(before[0])
     np.testing.assert_allclose(back[1][0], before[1][0], rtol=1e-9, atol=1e-9)

@@ -1,13 +1,12 @@
 """Estimators of scikit-learn as networks, and back: whose weights are which layers.
 
 `final_of` finds what predicts behind the steps of a pipeline, `inputs_of` what it is given, and
-`weights_of` and `set_weights` read and write its weights. `Standardization` is how a search sees
-the inputs.
+`weights_of` and `set_weights` read and write its weights.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -110,45 +109,3 @@ def _like(values: Array, before: Any) -> Array:
     before = np.asarray(before)
     dtype = before.dtype if before.dtype.kind == "f" else np.float64
     return np.array(values, dtype, order="C").reshape(before.shape)
-
-
-# -- units -----------------------------------------------------------------------------------------
-
-
-class Standardization(NamedTuple):
-    """Inputs of mean 0 and about unit spread: ``x' = (x - mean) / scale``.
-
-    ``x W + b = x' W' + b'`` with ``W' = scale W`` and ``b' = b + mean W``. Scales are powers of
-    two, so that W comes back from W' bit for bit. A column that does not vary has scale 1.
-    """
-
-    mean: Array
-    scale: Array
-
-    @classmethod
-    def of(cls, X: Array) -> Self:
-        """That of these inputs."""
-        mean, spread = X.mean(axis=0), X.std(axis=0)
-        varies = spread > 1e-9 * np.abs(mean)  # else it is rounding
-        exponent = np.round(np.log2(np.where(varies, spread, 1.0)))
-        return cls(np.where(varies, mean, X[0]), np.exp2(exponent))
-
-    def inputs(self, X: Array) -> Array:
-        """Standardised inputs."""
-        return np.ascontiguousarray((X - self.mean) / self.scale)
-
-    def parameters(self, network: Network, theta: Array) -> Array:
-        """Parameters that answer standardised inputs as these answer inputs."""
-        theta = theta.copy()
-        coefs, intercepts = network.unpack(theta)
-        intercepts[0] += self.mean @ coefs[0]
-        coefs[0] *= self.scale[:, None]
-        return theta
-
-    def undone(self, network: Network, theta: Array) -> Array:
-        """The inverse of `parameters`."""
-        theta = theta.copy()
-        coefs, intercepts = network.unpack(theta)
-        coefs[0] /= self.scale[:, None]
-        intercepts[0] -= self.mean @ coefs[0]
-        return theta

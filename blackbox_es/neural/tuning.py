@@ -15,7 +15,7 @@ from scipy.sparse import issparse
 from sklearn.base import is_classifier
 from sklearn.utils import _safe_indexing
 
-from blackbox_es.neural.conversion import Standardization, final_of, inputs_of, weights_of
+from blackbox_es.neural.conversion import final_of, inputs_of, weights_of
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.descent import WeightDescent
 from blackbox_es.neural.losses import Loss
@@ -76,8 +76,8 @@ class Tuning:
         self.given, self._final, self._model = given, final_of(given), model
         self.network, theta = weights_of(self._final)
         Z = inputs_of(given, examples.X)
-        self._frame = Standardization.of(_dense(Z))
-        self._theta = self._frame.parameters(self.network, theta)
+        self._units = model._units = Units.of_weights(_dense(Z), self.network)
+        self._theta = self._units.inner(self.network, *self.network.unpack(theta))
         self._data = self._as_data(Z, examples, getattr(self._final, "classes_", None), reset=True)
         self._check_predictions(_safe_indexing(Z, np.arange(min(len(self._data), _COMPARED))))
 
@@ -95,7 +95,7 @@ class Tuning:
     def moved(self, seed: int, n_iter: int, n_pairs: int) -> Array:
         """The estimator's parameters after so many generations."""
         *_, theta = islice(self._path(seed, n_pairs), n_iter)
-        return self._frame.undone(self.network, theta)
+        return self.network.pack(*self._units.outer(self.network, theta))
 
     def _path(self, seed: int, n_pairs: int) -> Iterator[Array]:
         """After each generation the mean over all of them, the later ones weighing more.
@@ -121,10 +121,7 @@ class Tuning:
     def _goal(self) -> Loss | Metric:
         """The loss, of outputs and targets in units of the user's."""
         model = self._model
-        if model._goal_is_of_each():
-            return model._loss_row()
-        model._units = Units.own(self.network)
-        return model._metric()
+        return model._loss_row() if model._goal_is_of_each() else model._metric()
 
     # -- data and units ----------------------------------------------------------------------------
 
@@ -132,7 +129,7 @@ class Tuning:
         """Examples as the loss takes them."""
         y = np.asarray(examples.y)
         y = y.ravel() if y.ndim == 2 and y.shape[1] == 1 else y
-        X = self._frame.inputs(_dense(Z))
+        X = self._units.inputs(_dense(Z))
         return self._model._check_data(X, y, examples.weight, classes, reset=reset)
 
     def _batch(self) -> int:
@@ -159,7 +156,7 @@ class Tuning:
 
     def _check_predictions(self, Z: Any) -> None:
         """Raise unless the estimator says of some inputs what the network says."""
-        raw = self.network.forward(self._theta, self._frame.inputs(_dense(Z)))
+        raw = self.network.forward(self._theta, self._units.inputs(_dense(Z)))
         if is_classifier(self._final) and hasattr(self._final, "decision_function"):
             said, ours = self._final.decision_function(Z), raw
         elif is_classifier(self._final):

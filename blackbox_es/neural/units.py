@@ -73,9 +73,16 @@ class Units:
         return cls(center, scale, mean, unit, unit**loss.degree, loss_unit=loss_unit)
 
     @classmethod
-    def own(cls, network: FlatNetwork) -> Self:
-        """Those of the user, left as they are."""
-        return cls(np.zeros(()), np.ones(()), np.zeros(network.n_outputs))
+    def of_weights(cls, X: Array, network: FlatNetwork) -> Self:
+        """Of inputs only, for weights that are there already.
+
+        Scales are powers of two about the standard deviation, so that weights of a single layer
+        come back bit for bit. A column that does not vary has scale 1.
+        """
+        mean, spread = X.mean(axis=0), X.std(axis=0)
+        varies = spread > 1e-9 * np.abs(mean)  # else it is rounding
+        scale = np.exp2(np.round(np.log2(np.where(varies, spread, 1.0))))
+        return cls(np.where(varies, mean, X[0]), scale, np.zeros(network.n_outputs))
 
     def inputs(self, X: Array) -> Array:
         """Inputs as the network is given them."""

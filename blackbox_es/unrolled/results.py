@@ -151,11 +151,7 @@ class Results(Configurable):
             search = Search(meta["seed"], freeze(state), rows, es._fixed(), meta["stop_reason"])
         except Exception as error:
             raise CheckpointError(f"{path} holds no search: {error}") from error
-        missing = sorted(cls().get_params(deep=False).keys() - stored.keys() - params.keys())
-        if missing:
-            raise ValueError(
-                f"{path} could not hold {', '.join(missing)}: load(path, {missing[0]}=...)"
-            )
+        cls.check_complete(path, stored, params)
         es.set_params(**params)
         known = {name: text for name, text in search.fixed.items() if name in stored}
         es._search = search._replace(fixed=es._fixed() | known)

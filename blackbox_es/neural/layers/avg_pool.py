@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es.neural.layers.base import Map, Shape
-from blackbox_es.neural.layers.pools import corners, flat, pooled_shape
+from blackbox_es.neural.layers.base import Shape
+from blackbox_es.neural.layers.pools import Pool2D, flat
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class AvgPool2D(Map):
+class AvgPool2D(Pool2D):
     """The mean of ``size x size`` pixels, channel by channel.
 
     Parameters
@@ -28,16 +28,9 @@ class AvgPool2D(Map):
     (14, 14, 6)
     """
 
-    is_pool: ClassVar[bool] = True
-    size: int = 2
-
-    def shape(self, given: Shape) -> Shape:
-        """Smaller by the size."""
-        return pooled_shape(self.size, given)
-
     def forward(self, h: Array, given: Shape) -> Array:
         """The mean."""
-        first, *others = corners(h, given, self.size)
+        first, *others = self.corners(h, given)
         out = first.copy()
         for other in others:
             out += other
@@ -47,6 +40,6 @@ class AvgPool2D(Map):
     def backward(self, slopes: Array, h: Array, given: Shape) -> Array:
         """The same share to each."""
         total = np.empty_like(h)
-        for target in corners(total, given, self.size):
+        for target in self.corners(total, given):
             target[:] = slopes.reshape(target.shape) * h.dtype.type(1 / self.size**2)
         return total

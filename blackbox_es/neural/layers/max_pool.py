@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es.neural.layers.base import Map, Shape
-from blackbox_es.neural.layers.pools import corners, flat, pooled_shape
+from blackbox_es.neural.layers.base import Shape
+from blackbox_es.neural.layers.pools import Pool2D, flat
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class MaxPool2D(Map):
+class MaxPool2D(Pool2D):
     """The largest of ``size x size`` pixels, channel by channel; NaN if one of them is.
 
     Parameters
@@ -28,16 +28,9 @@ class MaxPool2D(Map):
     (14, 14, 6)
     """
 
-    is_pool: ClassVar[bool] = True
-    size: int = 2
-
-    def shape(self, given: Shape) -> Shape:
-        """Smaller by the size."""
-        return pooled_shape(self.size, given)
-
     def forward(self, h: Array, given: Shape) -> Array:
         """The largest."""
-        first, *others = corners(h, given, self.size)
+        first, *others = self.corners(h, given)
         out = first.copy()
         for other in others:
             np.maximum(out, other, out=out)
@@ -46,10 +39,10 @@ class MaxPool2D(Map):
     def backward(self, slopes: Array, h: Array, given: Shape) -> Array:
         """To the first of the largest."""
         total = np.zeros_like(h)
-        views = list(corners(h, given, self.size))
+        views = list(self.corners(h, given))
         largest = self.forward(h, given).reshape(views[0].shape)
         left = slopes.reshape(largest.shape).copy()
-        for target, value in zip(corners(total, given, self.size), views, strict=True):
+        for target, value in zip(self.corners(total, given), views, strict=True):
             np.multiply(left, value == largest, out=target)
             left -= target
         return total

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es.unrolled.problem import DifferentiableProblem, Inner
-from blackbox_es.unrolled.tasks.network import Network, as_batches
+from blackbox_es.unrolled.tasks.network import taught
 
 Array = npt.NDArray[Any]
 
@@ -56,9 +56,7 @@ class LearnedOptimizer(DifferentiableProblem):
         seed: int = 0,
     ) -> None:
         self.horizon = horizon
-        self._batches = as_batches(x, y, batch_size, seed)
-        n_classes = int(self._batches.y.max()) + 1
-        self._network = Network(self._batches.x.shape[1], n_hidden, n_classes)
+        self._network, self._batches = taught(x, y, n_hidden, batch_size, seed)
         f, u = len(_DECAYS) + 3, n_units
         self._shapes = ((f, u), (1, u), (u, u), (1, u), (u, 2), (1, 2))
         self._scale = scale
@@ -79,7 +77,7 @@ class LearnedOptimizer(DifferentiableProblem):
         return parts
 
     def init(self, seeds: Array) -> Inner:
-        w = np.array([self._network.start(int(seed)) for seed in seeds])
+        w = self._network.starts(seeds)
         return w, np.zeros((len(w), len(_DECAYS), w.shape[1]))
 
     def forward(
@@ -107,8 +105,7 @@ class LearnedOptimizer(DifferentiableProblem):
     ) -> tuple[Inner, Array]:
         w, slope, inside, size, seen, features, first, second, out, move = taped
         by_w, by_means = slopes
-        _, _, w2, _, w3, _ = self._parts(theta)
-        w1 = self._parts(theta)[0]
+        w1, _, w2, _, w3, _ = self._parts(theta)
         d3 = -by_w[..., None] * np.stack([self._scale * np.exp(out[..., 1]), move], axis=2)
         d2 = (d3 @ _t(w3)) * (1.0 - second**2)
         d1 = (d2 @ _t(w2)) * (1.0 - first**2)

@@ -35,8 +35,11 @@ class Network(NamedTuple):
         """Weights and biases."""
         return (self.n_inputs + 1) * self.n_hidden + (self.n_hidden + 1) * self.n_classes
 
-    def start(self, seed: int) -> Array:
+    def starts(self, seeds: Array) -> Array:
         """Weights to begin with: normal, of variance one over the number of inputs; no biases."""
+        return np.array([self._start(int(seed)) for seed in seeds])
+
+    def _start(self, seed: int) -> Array:
         rng, layers = np.random.default_rng(seed), []
         for size in ((self.n_inputs, self.n_hidden), (self.n_hidden, self.n_classes)):
             layers += [rng.standard_normal(size).ravel() / np.sqrt(size[0]), np.zeros(size[1])]
@@ -110,13 +113,19 @@ class Batches(NamedTuple):
         return self.x[rows], self.y[rows]
 
 
-def as_batches(x: npt.ArrayLike, y: npt.ArrayLike, size: int, seed: int) -> Batches:
-    """Examples shuffled, their features scaled to a mean square of 1, and classes as integers."""
+def taught(
+    x: npt.ArrayLike, y: npt.ArrayLike, n_hidden: int, size: int, seed: int
+) -> tuple[Network, Batches]:
+    """A network for these examples, and the batches that it is taught by.
+
+    Examples are shuffled, their features scaled to a mean square of 1, and classes are integers.
+    """
     inputs, (_, classes) = np.asarray(x, float), np.unique(np.asarray(y), return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(inputs))
     inputs = inputs - inputs.mean(axis=0)
     inputs /= np.sqrt((inputs**2).mean())
-    return Batches(inputs[order], classes[order], size)
+    network = Network(inputs.shape[1], n_hidden, int(classes.max()) + 1)
+    return network, Batches(inputs[order], classes[order], size)
 
 
 def _t(matrices: Array) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es.unrolled.problem import DifferentiableProblem, Inner
-from blackbox_es.unrolled.tasks.network import Network, as_batches
+from blackbox_es.unrolled.tasks.network import taught
 
 Array = npt.NDArray[Any]
 
@@ -40,13 +40,11 @@ class NetworkSchedule(DifferentiableProblem):
         seed: int = 0,
     ) -> None:
         self.horizon = horizon
-        self._batches = as_batches(x, y, batch_size, seed)
-        n_classes = int(self._batches.y.max()) + 1
-        self._network = Network(self._batches.x.shape[1], n_hidden, n_classes)
+        self._network, self._batches = taught(x, y, n_hidden, batch_size, seed)
         self._momentum = momentum
 
     def init(self, seeds: Array) -> Inner:
-        w = np.array([self._network.start(int(seed)) for seed in seeds])
+        w = self._network.starts(seeds)
         return w, np.zeros_like(w)
 
     def forward(
