@@ -18,3 +18,10 @@ def random_targets(loss, n_outputs, n, rng, dtype=float):
     if LOSSES[loss].targets == "labels":
         return rng.integers(0, max(2, n_outputs), n)
     return rng.exponential(size=(n, n_outputs)).astype(dtype)
+
+
+def unpacked(words, n, n_examples):
+    """xi (P, M, n): bits of 32-bit words, by blocks of 64 examples, numbers, examples."""
+    bits = (words[:, :, None] >> np.arange(32, dtype=np.uint32)) & 1
+    xi = 2.0 * bits.reshape(len(words), -1, n, 64) - 1
+    return xi.swapaxes(2, 3).reshape(len(words), -1, n)[:, :n_examples]

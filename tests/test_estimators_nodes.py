@@ -8,7 +8,8 @@ from flowers import LEARN, QUICK, X, Y, both, initial, inner, inside, outer, vec
 from problems import bits
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
-from test_nodes import moved_outputs, needs_numba, signs_of
+from networks import unpacked
+from test_nodes import moved_outputs, needs_numba
 
 from blackbox_es import SGD, ESMLPClassifier, ESMLPRegressor
 from blackbox_es._threads import Threads
@@ -397,7 +398,7 @@ def test_scores_are_root_mean_squared_differences(loss, weight):
         losses = objective.losses(noise, key)
         w = np.ones(30) if pool.weight is None else pool.weight
         differences = np.empty((30, 4))
-        for p, xi in enumerate(signs_of(noise.words(key), network.n_units, 30)):
+        for p, xi in enumerate(unpacked(noise.words(key), network.n_units, 30)):
             plus, minus = (
                 LOSSES[loss].values(
                     moved_outputs(network, theta, sign * noise.sigma * xi, X[pool.rows]),

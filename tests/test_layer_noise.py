@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from layers import SMALL, TANH, outputs, passed
-from networks import random_targets
+from networks import random_targets, unpacked
 
-from blackbox_es import _jit, noise
+from blackbox_es import _jit
 from blackbox_es._threads import ALONE, Threads
-from blackbox_es.neural import layer_noise
+from blackbox_es.neural import layer_noise, signs
 from blackbox_es.neural.activations import ACTIVATIONS
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.layer_noise import LayerNoise, stages_of
@@ -36,12 +36,9 @@ def problem(network=MIXED, dtype=np.float64, n=7, n_pairs=12, sigma=0.125, threa
 
 
 def signs_of(found, stage):
-    """(pairs, examples, bits) of a stage, from the signs of the package in their order."""
-    n_blocks, n_pairs = -(-len(found.X) // LANES), stage.pairs.stop - stage.pairs.start
-    pairs, n_signs = (stage.pairs.start, stage.pairs.stop), LANES * stage.n_bits * n_blocks
-    flat = noise.signs(KEY, pairs, n_signs, float)
-    xi = flat.reshape(n_pairs, n_blocks, stage.n_bits, LANES).swapaxes(2, 3)
-    return xi.reshape(n_pairs, -1, stage.n_bits)[:, : len(found.X)]
+    """(pairs, examples, bits) of a stage."""
+    words = found.words(KEY, stage).swapaxes(0, 1)
+    return unpacked(words.reshape(len(words), -1), stage.n_bits, len(found.X))
 
 
 def factors(stage, network, xi):
@@ -210,18 +207,15 @@ LINEAR = Sequential((2, 8, 2), (Conv2D(1, kernel=1), AvgPool2D(2), Dense(2), Den
 
 @pytest.fixture
 def every_sign(monkeypatch):
-    """Noise of all patterns of signs, in each stage of LINEAR."""
+    """Noise of all patterns of signs, in each stage of LINEAR: each bit of a pair decides one."""
     stages, first = [], 0
     for stage in stages_of(LINEAR, 3):
         stages.append(stage._replace(pairs=slice(first, first + 2**stage.n_bits)))
         first = stages[-1].pairs.stop
     monkeypatch.setattr(layer_noise, "stages_of", lambda network, n_pairs: tuple(stages))
 
-    def words(self, key, stage):
-        patterns = np.arange(2**stage.n_bits)[:, None] >> np.arange(stage.n_bits) & 1
-        return np.repeat(patterns * np.uint32(2**32 - 1), 2, axis=1).astype(np.uint32)[None]
-
-    monkeypatch.setattr(LayerNoise, "words", words)
+    monkeypatch.setattr(signs, "of_units", lambda n: tuple(1 << j for j in range(n)))
+    monkeypatch.setattr(signs, "of_factors", lambda m, n: signs.of_units(m + 2 * n))
     found, _ = problem(LINEAR, n=3, n_pairs=first, sigma=0.7)
     return found, np.full((3, 1), 1e3)  # so far off that the absolute error is linear
 
@@ -248,7 +242,7 @@ def test_the_variance_over_all_signs_is_the_law(every_sign):
     for stage, exact in zip(found.stages, moved, strict=True):
         total = []
         for k, pair in enumerate(range(*stage.pairs.indices(found.n_pairs))):
-            xi = (k >> np.arange(stage.n_bits) & 1) * 2.0 - 1
+            xi = signs_of(found, stage)[k, 0]
             if not stage.on_units:
                 W, b = factors(stage, LINEAR, xi)
                 xi = np.append(W.ravel(), b)
@@ -259,14 +253,18 @@ def test_the_variance_over_all_signs_is_the_law(every_sign):
 
 @needs_numba
 def test_estimates_are_unbiased_as_sigma_falls():
-    """The mean over generations is the gradient by backpropagation, for every parameter."""
-    found, y = problem(n=3, n_pairs=30, sigma=1e-3)
+    """The mean over generations is the gradient by backpropagation, for every parameter.
+
+    Where signs are orthogonal an estimate is exact but for a bias of the order of sigma^2.
+    """
+    found, y = problem(n=3, n_pairs=30, sigma=1e-5)
     _, gradient = MIXED.gradient(found.center, Data(found.X, y), "log_loss")
     sample = []
     for t in range(1500):
         plus, minus = found.losses((5, t), "log_loss", y)
         sample.append(found.gradient((5, t), plus - minus))
-    assert_mean(np.transpose(sample), gradient, detects=0.1)
+    std = np.maximum(np.std(sample, axis=0), 1e-8)
+    assert_mean(np.transpose(sample), gradient, std=std, detects=0.1)
 
 
 def test_pairs_that_do_not_count_are_not_averaged_over():

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import SMOOTH, random_targets
+from networks import SMOOTH, random_targets, unpacked
 from problems import assert_never_hidden
 
-from blackbox_es import _jit, noise
+from blackbox_es import _jit
 from blackbox_es._threads import ALONE, Threads
-from blackbox_es.neural import kernels, layout, tasks
+from blackbox_es.neural import kernels, layout, signs, tasks
 from blackbox_es.neural.activations import ACTIVATIONS, as_activation
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.kernels import BLOCK, CHUNK
 from blackbox_es.neural.losses import LOSSES
 from blackbox_es.neural.network import Network
 from blackbox_es.neural.nodes import ActivationNoise
-from blackbox_es.neural.tasks import activation_losses, activation_sums
+from blackbox_es.neural.tasks import activation_losses
 from blackbox_es.optimizers import Adam
 from blackbox_es.testing.statistics import assert_mean
 
@@ -81,29 +81,6 @@ def gradient(p):
 # --- references ----------------------------------------------------------------------------------
 
 
-def signs_of(words, n_units, n_examples):
-    """xi (P, M, U): bits of 32-bit words, by blocks of 64 examples, units, examples."""
-    bits = (words[:, :, None] >> np.arange(32, dtype=np.uint32)) & 1
-    xi = 2.0 * bits.reshape(len(words), -1, n_units, 64) - 1
-    return xi.swapaxes(2, 3).reshape(len(words), -1, n_units)[:, :n_examples]
-
-
-def words_of(xi):
-    """The words of signs xi (P, M, U)."""
-    n_pairs, n_examples, n_units = xi.shape
-    n_blocks = -(-n_examples // 64)
-    padded = np.zeros((n_pairs, 64 * n_blocks, n_units), bool)
-    padded[:, :n_examples] = xi > 0
-    bits = padded.reshape(n_pairs, n_blocks, 64, n_units).swapaxes(2, 3).reshape(n_pairs, -1, 32)
-    return (bits * 2 ** np.arange(32, dtype=np.uint64)).sum(axis=2).astype(np.uint32)
-
-
-def all_signs(n_units, n_examples):
-    """Every pattern of signs, the same one for all examples."""
-    patterns = np.arange(2**n_units)[:, None] >> np.arange(n_units) & 1
-    return np.repeat(2.0 * patterns[:, None] - 1, n_examples, axis=1)
-
-
 def moved_outputs(network, theta, moves, X):
     """Raw outputs with all pre-activations moved, in float64."""
     coefs, intercepts = network.unpack(theta.astype(float))
@@ -116,7 +93,7 @@ def moved_outputs(network, theta, moves, X):
 
 def outputs_of(network, theta, sigma, words, X, **_):
     """(half, pair, raw outputs)."""
-    for pair, xi in enumerate(signs_of(words, network.n_units, len(X))):
+    for pair, xi in enumerate(unpacked(words, network.n_units, len(X))):
         for half, sign in enumerate((1, -1)):
             yield half, pair, moved_outputs(network, theta, sign * sigma * xi, X)
 
@@ -138,33 +115,13 @@ def expected_estimate(p, differences):
     W_sum, b_sum = network.unpack(total)
     ends = np.cumsum(network.layer_sizes[1:-1])
     weights = differences / (2 * p["sigma"] * differences.size)
-    for w, xi in zip(weights.T, signs_of(p["words"], network.n_units, len(X)), strict=True):
+    for w, xi in zip(weights.T, unpacked(p["words"], network.n_units, len(X)), strict=True):
         h = X
         for layer, part in enumerate(np.split(xi, ends, axis=1)):
             W_sum[layer] += np.einsum("i,ij,ik->jk", w, h, part)
             b_sum[layer] += w @ part
             h = ACTIVATIONS[network.activation].function(h @ coefs[layer] + intercepts[layer])
     return total
-
-
-# --- signs ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n_examples", [1, BLOCK, 2 * BLOCK + 5])
-def test_signs_are_those_of_the_key(n_examples):
-    """Bit e of unit j of a block is sign 64 (b U + j) + e of the pair, whatever the batch size."""
-    network = Network((2, 4, 3), "relu")
-    found = ActivationNoise(network, np.zeros(27), np.zeros((n_examples, 2)), n_pairs=3, sigma=0.1)
-    xi = signs_of(found.words(KEY), 7, n_examples)
-    flat = noise.signs(KEY, (0, 3), 64 * 7 * 3, float)
-    for i in range(n_examples):
-        for j in range(7):
-            np.testing.assert_array_equal(xi[:, i, j], flat[:, 64 * (i // 64 * 7 + j) + i % 64])
-
-
-def test_the_words_of_the_tests_are_undone():
-    xi = np.random.default_rng(0).choice([-1.0, 1.0], (3, 2 * BLOCK + 5, 4))
-    np.testing.assert_array_equal(signs_of(words_of(xi), 4, 2 * BLOCK + 5), xi)
 
 
 # --- losses --------------------------------------------------------------------------------------
@@ -323,17 +280,6 @@ def test_estimates_are_sums_of_outer_products(arguments):
         np.testing.assert_allclose(found, expected, rtol=0, atol=rtol * size)
 
 
-def test_sums_of_signs():
-    """Of each example and unit, in float64 whatever the type of the result."""
-    rng = np.random.default_rng(0)
-    xi, weights = rng.choice([-1.0, 1.0], (6, BLOCK + 3, 5)), rng.normal(size=(BLOCK + 3, 6))
-    expected = np.einsum("ip,pij->ij", weights, xi)
-    for dtype in (np.float32, np.float64):
-        sums = activation_sums(words_of(xi), weights, dtype)
-        assert sums.dtype == dtype
-        np.testing.assert_allclose(sums, expected, rtol=1e-6 if dtype is np.float32 else 1e-13)
-
-
 @pytest.mark.parametrize("k", [-40, 1, 40])
 def test_estimates_scale_with_the_losses(k):
     """By a power of two: bit for bit."""
@@ -356,13 +302,14 @@ def test_pairs_that_do_not_count_are_not_averaged_over():
 
 @pytest.fixture
 def enumerate_signs(monkeypatch):
-    """Make the pairs of a problem all patterns of signs there are; returns their number."""
+    """Make the pairs of a problem all patterns of signs there are; returns their number.
+
+    Of numbers that are powers of two each bit of a pair decides one sign.
+    """
 
     def replace(p):
-        n_units = p["network"].n_units
-        p["words"] = words_of(all_signs(n_units, len(p["X"])))
-        monkeypatch.setattr(ActivationNoise, "words", lambda self, key: p["words"])
-        return 2**n_units
+        monkeypatch.setattr(signs, "of_units", lambda n: tuple(1 << j for j in range(n)))
+        return 2 ** p["network"].n_units
 
     return replace
 
@@ -441,6 +388,14 @@ def test_losses_are_told_as_pairs():
     still = noise_of(p, 3, sigma=0.0).losses(KEY, "log_loss", p["y"], weight)
     whole = p["network"].gradient(p["theta"], Data(p["X"], p["y"], weight), "log_loss")[0]
     np.testing.assert_allclose(still.mean(), whole, rtol=1e-13)
+
+
+@pytest.mark.parametrize(("n_units", "n_pairs"), [(1, 1), (3, 4), (8, 8), (5, 16)])
+def test_losses_that_are_linear_give_the_gradient_exactly(n_units, n_pairs):
+    """Where there are as many pairs as units, and a power of two: signs that are orthogonal."""
+    p = problem((3, n_units), "identity", "absolute_error", n_examples=BLOCK + 3, weighted=True)
+    p["y"] = p["y"] + 1e3
+    np.testing.assert_allclose(estimate(p, n_pairs), gradient(p), rtol=1e-10, atol=1e-12)
 
 
 @needs_numba
@@ -540,8 +495,3 @@ def test_what_does_not_fit_is_refused(change, message):
     """Before the kernel, which would read beyond its arrays."""
     with pytest.raises(ValueError, match=message):
         losses_of(problem() | change)
-
-
-def test_sums_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="words has shape"):
-        activation_sums(np.zeros((3, 24), np.uint32), np.zeros((7, 2)), float)

@@ -582,31 +582,28 @@ class NodeTask(NamedTuple):
 
 
 @jit(contract=True)
-def evaluate_nodes(task, first, last):
-    """Losses of both halves of all pairs for blocks first ... last of the examples."""
+def evaluate_nodes(task, block):
+    """Losses of both halves of all pairs for a block of the examples."""
     rows, at, parameters, words = task.rows, task.at, task.parameters, task.words
     n_examples, n_pairs = task.losses.shape[1], task.losses.shape[2]
     n_in, n_out, n_layers = task.fan_in[0], task.fan_out[0], len(task.fan_in)
-    bias = _pad(n_in) * n_out
     n_words = 2 * task.fan_out.sum()
-    for block in range(first, last):
-        begin = block * BLOCK
-        count = min(BLOCK, n_examples - begin)
-        _transpose(rows, at.examples, at.values, task.X, begin, count)
-        _copy_rows(rows, at.targets, task.targets, begin, count)
-        _copy_weights(task.row_weights, task.weights, begin, count)
-        _set_rows(rows, at.shared, parameters, bias, n_out)
-        z, x = at.shared, at.examples
-        _add_product(rows, z, x, parameters, ZERO, _pad(n_in), n_out, n_out, ONE)
-        for pair in range(n_pairs):
-            noise = words[pair, block * n_words : (block + 1) * n_words]
-            for half in range(2):
-                raw = _moved_outputs(task, noise, rows.dtype.type(1 - 2 * half) * task.sigma)
-                n_outputs, parameter = task.fan_out[n_layers - 1], task.loss_parameter
-                _losses(rows, at.values, raw, at.targets, task.loss, parameter, n_outputs)
-                v = rows[at.values * BLOCK : (at.values + 1) * BLOCK]
-                for e in range(count):
-                    task.losses[half, begin + e, pair] = task.row_weights[e] * v[e]
+    begin = block * BLOCK
+    count = min(BLOCK, n_examples - begin)
+    _transpose(rows, at.examples, at.values, task.X, begin, count)
+    _copy_rows(rows, at.targets, task.targets, begin, count)
+    _copy_weights(task.row_weights, task.weights, begin, count)
+    _set_rows(rows, at.shared, parameters, _pad(n_in) * n_out, n_out)
+    _add_product(rows, at.shared, at.examples, parameters, ZERO, _pad(n_in), n_out, n_out, ONE)
+    for pair in range(n_pairs):
+        noise = words[pair, block * n_words : (block + 1) * n_words]
+        for half in range(2):
+            raw = _moved_outputs(task, noise, rows.dtype.type(1 - 2 * half) * task.sigma)
+            n_outputs, parameter = task.fan_out[n_layers - 1], task.loss_parameter
+            _losses(rows, at.values, raw, at.targets, task.loss, parameter, n_outputs)
+            v = rows[at.values * BLOCK : (at.values + 1) * BLOCK]
+            for e in range(count):
+                task.losses[half, begin + e, pair] = task.row_weights[e] * v[e]
 
 
 @inline(contract=True)
@@ -643,31 +640,6 @@ def _move(rows, out, base, words, word, step, activation, n):
             value = z[i] + (step if (bits[j] >> np.uint32(e)) & BIT else -step)
             h[i] = floor if value < floor else value
     _activate(h, activation)
-
-
-@jit()
-def sum_signs(out, words, weights):
-    """out[i, j] = sum_p weights[i, p] xi_{i,j,p}."""
-    (n_examples, n_units), n_pairs = out.shape, weights.shape[1]
-    rows, total = np.empty(n_pairs * BLOCK), np.empty(BLOCK)
-    for begin in range(0, n_examples, BLOCK):
-        count = min(BLOCK, n_examples - begin)
-        rows[:] = 0
-        for e in range(count):
-            for pair in range(n_pairs):
-                rows[pair * BLOCK + e] = weights[begin + e, pair]
-        first = begin // BLOCK * 2 * n_units
-        for unit in range(n_units):
-            total[:] = 0
-            for pair in range(n_pairs):
-                for part in range(np.uintp(2)):
-                    bits = words[pair, first + 2 * unit + part]
-                    v = rows[pair * BLOCK + part * HALF_ROW :]
-                    sums = total[part * HALF_ROW :]
-                    for e in range(HALF_ROW):
-                        sums[e] += v[e] if (bits >> np.uint32(e)) & BIT else -v[e]
-            for e in range(count):
-                out[begin + e, unit] = total[e]
 
 
 # -- exp and log -----------------------------------------------------------------------------------

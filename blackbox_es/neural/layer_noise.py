@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es._threads import ALONE, Threads
-from blackbox_es.neural import kernels
+from blackbox_es.neural import kernels, signs
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.layers import Layer, Linear, Map, products
 from blackbox_es.neural.layers.blocks import blocks_of
@@ -19,8 +19,7 @@ from blackbox_es.neural.layers.products import LANES
 from blackbox_es.neural.layout import check_center, targets_and_weights
 from blackbox_es.neural.losses import as_loss
 from blackbox_es.neural.sequential import Sequential
-from blackbox_es.neural.tasks import activation_sums
-from blackbox_es.noise import Key, sign_words
+from blackbox_es.noise import Key
 
 Array = npt.NDArray[Any]
 
@@ -149,11 +148,18 @@ class LayerNoise:
         """What is moved, by which pairs."""
         return stages_of(self.network, self.n_pairs)
 
+    def numbers(self, stage: Stage) -> tuple[int, ...]:
+        """Those of its signs, by which what is moved is moved orthogonally."""
+        if stage.on_units:
+            return signs.of_units(stage.n_bits)
+        return signs.of_factors(*self.network.shapes[stage.which])
+
     def words(self, key: Key, stage: Stage) -> Array:
         """The signs of a stage, 32 examples to a word: shape (blocks, its pairs, 2 n_bits)."""
-        n_blocks, pairs = -(-len(self.X) // LANES), (stage.pairs.start, stage.pairs.stop)
-        words = sign_words(key, pairs, 2 * stage.n_bits * n_blocks)
-        return words.reshape(len(words), n_blocks, -1).swapaxes(0, 1)
+        n_blocks, pairs = -(-len(self.X) // LANES), range(self.n_pairs)[stage.pairs]
+        numbers = self.numbers(stage)
+        words = signs.words_of_pairs(key, pairs[0], len(pairs), numbers, n_blocks)
+        return words.reshape(len(pairs), n_blocks, -1).swapaxes(0, 1)
 
     def losses(self, key: Key, loss: Any, y: Array, weight: Array | None = None) -> Array:
         """Losses of each example by itself: as those of `ActivationNoise`, shape (2, M P)."""
@@ -234,7 +240,8 @@ class LayerNoise:
         self, stage: Stage, passed: list[Array], words: Array, weights: Array
     ) -> tuple[Array, Array]:
         """``sum_{i,p} weights[i, p] xi_{i,p}``, carried on to weights and intercepts."""
-        slopes = blocks_of(activation_sums(words, weights, self.X.dtype))
+        sums = signs.sums_of_pairs(words[0], weights, self.numbers(stage), self.X.dtype)
+        slopes = blocks_of(sums)
         steps = self.network.steps[stage.place : stage.end]
         for (layer, given, _), h in zip(steps[:0:-1], passed[-2:0:-1], strict=True):
             assert isinstance(layer, Map)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es._threads import ALONE, Threads
+from blackbox_es.neural import signs
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.kernels import BLOCK
 from blackbox_es.neural.layer_noise import LayerNoise
@@ -21,12 +22,11 @@ from blackbox_es.neural.metrics import Metric
 from blackbox_es.neural.network import FlatNetwork, Network
 from blackbox_es.neural.objective import PooledLoss
 from blackbox_es.neural.sequential import Sequential
-from blackbox_es.neural.tasks import activation_losses, activation_sums
-from blackbox_es.noise import Key, sign_words
+from blackbox_es.neural.tasks import activation_losses
+from blackbox_es.noise import Key
 
 Array = npt.NDArray[Any]
 
-_EXAMPLES_PER_TASK = 2 * BLOCK  # fixed, so that the sums keep their bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,16 +37,18 @@ class ActivationNoise:
 
         z_l = h_{l-1} W_l + b_l +- sigma xi_{l,i,p},    h_0 = x_i,    h_l = activation(z_l)
 
-    with independent signs xi, which gives two losses of that example. `gradient` is the estimate
+    with random signs xi, which gives two losses of that example. They are independent from unit to
+    unit and from example to example, and as orthogonal across the pairs of an example as so many
+    can be: see `blackbox_es.neural.signs`. `gradient` is the estimate
 
         dL/dW_l = 1/(M P) sum_{i,p} (l_{i,p}^+ - l_{i,p}^-) / (2 sigma) h_{l-1,i} xi_{l,i,p}^T
 
     of the gradient of the mean loss, and that without h of dL/db_l, where h is not perturbed. Only
     a layer's linear map is differentiated; activations and loss may be anything. As sigma goes to 0
     the estimate is unbiased; its variance grows with the number of units instead of the number of
-    weights (Werfel, Xie, Seung 2005). Independent signs of the units of all layers are the summed
-    weight neuron perturbation of Flower and Jabri; perturbing one weight at a time is Jabri and
-    Flower's.
+    weights (Werfel, Xie, Seung 2005), and vanishes when P is a power of two that is not less than
+    it. Signs on the units of all layers are the summed weight neuron perturbation of Flower and
+    Jabri; perturbing one weight at a time is Jabri and Flower's.
 
     Parameters
     ----------
@@ -92,10 +94,15 @@ class ActivationNoise:
     sigma: float
     threads: Threads = field(default=ALONE, repr=False)
 
-    def words(self, key: Key) -> Array:
-        """The signs of all pairs as `activation_losses` takes them, one bit each."""
+    @property
+    def units(self) -> tuple[int, ...]:
+        """Their numbers, by which signs are orthogonal."""
+        return signs.of_units(self.network.n_units)
+
+    def words(self, key: Key, n_pairs: int | None = None) -> Array:
+        """The signs of the first pairs, or of all, as `activation_losses` takes them."""
         n_blocks = -(-len(self.X) // BLOCK)
-        return sign_words(key, (0, self.n_pairs), 2 * self.network.n_units * n_blocks)
+        return signs.words_of_pairs(key, 0, n_pairs or self.n_pairs, self.units, n_blocks)
 
     def losses(self, key: Key, loss: Any, y: Array, weight: Array | None = None) -> Array:
         """Losses of each example by itself, at both halves of each of its pairs.
@@ -151,18 +158,19 @@ class ActivationNoise:
             Products are those of the BLAS library, in pieces that do not depend on the threads.
         """
         weights = differences / (2.0 * self.sigma * (n_valid or differences.size))
-        words, weights = self.words(key), weights.reshape(len(self.X), self.n_pairs)
+        weights, units = weights.reshape(len(self.X), self.n_pairs), self.units
+        (own,), n_words = self.words(key, 1), 2 * len(units)
 
         def piece(start: int) -> Array:
-            rows = slice(start, start + _EXAMPLES_PER_TASK)
-            bits = slice(*(2 * self.network.n_units * (i // BLOCK) for i in (start, rows.stop)))
-            sums = activation_sums(words[:, bits], weights[rows], self.X.dtype)
+            rows = slice(start, start + BLOCK)  # fixed, so that the sums keep their bits
+            words = own[n_words * (start // BLOCK) :][:n_words]
+            sums = signs.sums_of_pairs(words, weights[rows], units, self.X.dtype)
             return self._outer(self.X[rows], sums)
 
-        total = np.zeros(self.network.n_parameters, self.X.dtype)
-        for part in self.threads.map(piece, range(0, len(self.X), _EXAMPLES_PER_TASK)):
-            total += part
-        return total
+        first, *others = self.threads.map(piece, range(0, len(self.X), BLOCK))
+        for part in others:
+            first += part
+        return first
 
     def _outer(self, X: Array, sums: Array) -> Array:
         """``sum_i h_{l-1,i} sums_{l,i}^T`` of all layers, packed."""

@@ -31,7 +31,6 @@ Array = npt.NDArray[Any]
 
 # A field of tasks: a constant would tempt the compiler to unroll what it could vectorise.
 _MASKS = np.uint32(1) << np.arange(WORD, dtype=np.uint32)
-_BLOCKS_PER_TASK = 2  # of examples with moved activations: half a millisecond of work for a thread
 
 
 # -- perturbed weights -----------------------------------------------------------------------------
@@ -213,7 +212,7 @@ def activation_losses(
     data : Data
         M examples; X of the dtype of theta. Indices of classes are not checked.
     threads : Threads
-        Take a few blocks of examples each.
+        Take a block of examples each.
 
     Returns
     -------
@@ -252,33 +251,9 @@ def activation_losses(
         losses=np.empty((2, n_examples, n_pairs)),
     )
 
-    def evaluate_blocks(first: int) -> None:
+    def evaluate_block(block: int) -> None:
         rows = aligned(at.end * BLOCK, theta.dtype)
-        last = min(first + _BLOCKS_PER_TASK, n_blocks)
-        kernels.evaluate_nodes(task._replace(rows=rows, row_weights=np.empty(BLOCK)), first, last)
+        kernels.evaluate_nodes(task._replace(rows=rows, row_weights=np.empty(BLOCK)), block)
 
-    threads.map(evaluate_blocks, range(0, n_blocks, _BLOCKS_PER_TASK))
+    threads.map(evaluate_block, range(n_blocks))
     return task.losses
-
-
-def activation_sums(words: Array, weights: Array, dtype: npt.DTypeLike) -> Array:
-    """``sum_p weights[i, p] xi_{i,j,p}`` for each example i and unit j, summed in float64.
-
-    Parameters
-    ----------
-    words : ndarray of shape (P, 2 U ceil(M / BLOCK)), uint32
-        As `activation_losses` takes them.
-    weights : ndarray of shape (M, P), float64
-    dtype : float32 or float64
-
-    Returns
-    -------
-    ndarray of shape (M, U)
-    """
-    n_examples, n_pairs = weights.shape
-    n_units = words.shape[1] // (2 * -(-n_examples // BLOCK))
-    check_array("words", words, (n_pairs, 2 * n_units * -(-n_examples // BLOCK)), np.uint32)
-    out = np.empty((n_examples, n_units), dtype)
-    weights = writeable(np.asarray(weights, np.float64))
-    kernels.sum_signs(out, writeable(words), weights)
-    return out
