@@ -20,8 +20,7 @@ def random_targets(loss, n_outputs, n, rng, dtype=float):
     return rng.exponential(size=(n, n_outputs)).astype(dtype)
 
 
-def unpacked(words, n, n_examples):
-    """xi (P, M, n): bits of 32-bit words, by blocks of 64 examples, numbers, examples."""
-    bits = (words[:, :, None] >> np.arange(32, dtype=np.uint32)) & 1
-    xi = 2.0 * bits.reshape(len(words), -1, n, 64) - 1
-    return xi.swapaxes(2, 3).reshape(len(words), -1, n)[:, :n_examples]
+def xi_of(signs, n_examples):
+    """xi (P, M, n)."""
+    xi = np.concatenate([signs.values(block) for block in range(len(signs.own))], axis=2)
+    return xi.swapaxes(1, 2)[:, :n_examples]

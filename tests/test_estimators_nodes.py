@@ -5,10 +5,10 @@ import pickle
 import numpy as np
 import pytest
 from flowers import LEARN, QUICK, X, Y, both, initial, inner, inside, outer, vector
+from networks import xi_of
 from problems import bits
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
-from networks import unpacked
 from test_nodes import moved_outputs, needs_numba
 
 from blackbox_es import SGD, ESMLPClassifier, ESMLPRegressor
@@ -398,7 +398,7 @@ def test_scores_are_root_mean_squared_differences(loss, weight):
         losses = objective.losses(noise, key)
         w = np.ones(30) if pool.weight is None else pool.weight
         differences = np.empty((30, 4))
-        for p, xi in enumerate(unpacked(noise.words(key), network.n_units, 30)):
+        for p, xi in enumerate(xi_of(noise.signs(key), 30)):
             plus, minus = (
                 LOSSES[loss].values(
                     moved_outputs(network, theta, sign * noise.sigma * xi, X[pool.rows]),

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from layers import SMALL, TANH, outputs, passed
-from networks import random_targets, unpacked
+from networks import random_targets, xi_of
 
 from blackbox_es import _jit
 from blackbox_es._threads import ALONE, Threads
-from blackbox_es.neural import layer_noise, signs
+from blackbox_es.neural import layer_noise
 from blackbox_es.neural.activations import ACTIVATIONS
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.layer_noise import LayerNoise, stages_of
@@ -37,8 +37,7 @@ def problem(network=MIXED, dtype=np.float64, n=7, n_pairs=12, sigma=0.125, threa
 
 def signs_of(found, stage):
     """(pairs, examples, bits) of a stage."""
-    words = found.words(KEY, stage).swapaxes(0, 1)
-    return unpacked(words.reshape(len(words), -1), stage.n_bits, len(found.X))
+    return xi_of(found.signs(KEY, stage), len(found.X))
 
 
 def factors(stage, network, xi):
@@ -214,8 +213,11 @@ def every_sign(monkeypatch):
         first = stages[-1].pairs.stop
     monkeypatch.setattr(layer_noise, "stages_of", lambda network, n_pairs: tuple(stages))
 
-    monkeypatch.setattr(signs, "of_units", lambda n: tuple(1 << j for j in range(n)))
-    monkeypatch.setattr(signs, "of_factors", lambda m, n: signs.of_units(m + 2 * n))
+    def bits(n):
+        return tuple(1 << j for j in range(n))
+
+    monkeypatch.setattr(layer_noise, "of_units", bits)
+    monkeypatch.setattr(layer_noise, "of_factors", lambda m, n: bits(m + 2 * n))
     found, _ = problem(LINEAR, n=3, n_pairs=first, sigma=0.7)
     return found, np.full((3, 1), 1e3)  # so far off that the absolute error is linear
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import unpacked
+from networks import xi_of
 
 from blackbox_es import noise
-from blackbox_es.neural import signs
 from blackbox_es.neural.kernels import BLOCK
+from blackbox_es.neural.signs import Signs, of_factors, of_units, walsh
 
 KEY = 11, 3
 few = settings(deadline=None, max_examples=30, derandomize=True)
@@ -19,10 +19,13 @@ counts = {
 }
 
 
+def drawn(n_pairs, numbers, n_examples, first=0):
+    return Signs.drawn(KEY, first, n_pairs, numbers, n_examples)
+
+
 def signs_of(n_pairs, numbers, n_examples, first=0):
     """xi (P, M, n)."""
-    words = signs.words_of_pairs(KEY, first, n_pairs, numbers, -(-n_examples // BLOCK))
-    return unpacked(words, len(numbers), n_examples)
+    return xi_of(drawn(n_pairs, numbers, n_examples, first), n_examples)
 
 
 @few
@@ -41,7 +44,7 @@ def test_signs_are_those_of_the_key_times_walsh_functions(arguments, first):
 @pytest.mark.parametrize(("n", "n_pairs"), [(1, 1), (4, 4), (7, 8), (12, 4), (5, 16)])
 def test_signs_of_units_are_orthogonal_across_pairs(n, n_pairs):
     """But for units whose numbers agree up to a multiple of the pairs, a power of two."""
-    xi = signs_of(n_pairs, signs.of_units(n), 70)
+    xi = signs_of(n_pairs, of_units(n), 70)
     products = np.einsum("pij,pik->ijk", xi, xi) / n_pairs
     same = np.subtract.outer(np.arange(n), np.arange(n)) % n_pairs == 0
     np.testing.assert_array_equal(np.abs(products), np.broadcast_to(same, products.shape))
@@ -50,19 +53,21 @@ def test_signs_of_units_are_orthogonal_across_pairs(n, n_pairs):
 @pytest.mark.parametrize(("fan_in", "fan_out", "n_pairs"), [(1, 1, 4), (3, 2, 8), (7, 3, 32)])
 def test_products_of_factors_are_orthogonal_across_pairs(fan_in, fan_out, n_pairs):
     """All entries of ``a b'`` and c, of which there are no more than pairs."""
-    numbers = signs.of_factors(fan_in, fan_out)
+    numbers = of_factors(fan_in, fan_out)
     a, b, c = np.split(signs_of(n_pairs, numbers, 5), [fan_in, fan_in + fan_out], axis=2)
     moves = np.einsum("pij,pik->pijk", a, b).reshape(n_pairs, 5, -1)
     moves = np.concatenate([moves, c], axis=2)
     products = np.einsum("pij,pik->ijk", moves, moves) / n_pairs
-    np.testing.assert_array_equal(products, np.broadcast_to(np.eye(products.shape[1]), products.shape))
+    np.testing.assert_array_equal(
+        products, np.broadcast_to(np.eye(products.shape[1]), products.shape)
+    )
 
 
 @pytest.mark.parametrize("n_pairs", [3, 5, 12])
 def test_no_number_of_pairs_is_worse_than_independent_signs(n_pairs):
     """On average over a whole table: ``(N - P) / (N - 1)`` of their mean squared product."""
     size = 1 << n_pairs.bit_length()
-    (xi,) = signs_of(n_pairs, signs.of_units(size), 1).swapaxes(0, 1)
+    (xi,) = signs_of(n_pairs, of_units(size), 1).swapaxes(0, 1)
     products = xi.T @ xi / n_pairs
     off = np.mean(products[~np.eye(size, dtype=bool)] ** 2)
     assert off == pytest.approx((size - n_pairs) / (size - 1) / n_pairs, rel=1e-12)
@@ -72,16 +77,27 @@ def test_no_number_of_pairs_is_worse_than_independent_signs(n_pairs):
 @given(st.fixed_dictionaries(counts), st.sampled_from([np.float32, np.float64]))
 def test_sums_are_those_of_the_signs(arguments, dtype):
     """In float64, whatever the type of the result."""
-    n_pairs, numbers, m = (arguments[name] for name in counts)
-    weights = np.random.default_rng(0).normal(size=(m, n_pairs))
-    (own,) = signs.words_of_pairs(KEY, 0, 1, numbers, -(-m // BLOCK))
-    found = signs.sums_of_pairs(own, weights, numbers, dtype)
-    assert found.dtype == dtype
-    expected = np.einsum("ip,pij->ij", weights, signs_of(**arguments))
+    found, m, xi = drawn(**arguments), arguments["n_examples"], signs_of(**arguments)
+    weights = np.random.default_rng(0).normal(size=(m, found.n_pairs))
     rtol = 1e-6 if dtype is np.float32 else 1e-13
-    np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol * n_pairs)
+    for block in range(-(-m // BLOCK)):
+        rows = slice(block * BLOCK, (block + 1) * BLOCK)
+        sums = found.sums(block, weights[rows], dtype)
+        assert sums.dtype == dtype
+        expected = np.einsum("ip,pij->ij", weights[rows], xi[:, rows])
+        np.testing.assert_allclose(sums, expected, rtol=rtol, atol=rtol * found.n_pairs)
+
+
+@few
+@given(st.fixed_dictionaries(counts))
+def test_words_are_the_signs(arguments):
+    """32 examples to a word, lowest bit first: blocks, pairs, numbers, examples."""
+    found = drawn(**arguments)
+    bits = np.unpackbits(found.words().view(np.uint8), axis=2, bitorder="little")
+    for block, own in enumerate(bits.reshape(len(bits), found.n_pairs, -1, BLOCK)):
+        np.testing.assert_array_equal(2.0 * own - 1, found.values(block))
 
 
 def test_a_table_that_is_kept_cannot_be_changed():
     with pytest.raises(ValueError, match="read-only"):
-        signs._walsh(3, (0, 1))[0, 0] = 5.0
+        walsh(3, (0, 1))[0, 0] = 5.0

@@ -1,23 +1,25 @@
 """Node perturbation, against each moved network by itself and against backpropagation."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import SMOOTH, random_targets, unpacked
+from networks import SMOOTH, random_targets, xi_of
 from problems import assert_never_hidden
 
 from blackbox_es import _jit
 from blackbox_es._threads import ALONE, Threads
-from blackbox_es.neural import kernels, layout, signs, tasks
+from blackbox_es.neural import kernels, layout, nodes, tasks
 from blackbox_es.neural.activations import ACTIVATIONS, as_activation
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.kernels import BLOCK, CHUNK
 from blackbox_es.neural.losses import LOSSES
 from blackbox_es.neural.network import Network
 from blackbox_es.neural.nodes import ActivationNoise
+from blackbox_es.neural.signs import Signs
 from blackbox_es.neural.tasks import activation_losses
 from blackbox_es.optimizers import Adam
 from blackbox_es.testing.statistics import assert_mean
@@ -41,7 +43,7 @@ def problem(
         "loss": loss,
         "theta": theta,
         "sigma": 0.125,
-        "words": ActivationNoise(network, theta, X, n_pairs, 0.125).words(KEY),
+        "signs": ActivationNoise(network, theta, X, n_pairs, 0.125).signs(KEY),
         "X": X,
         "y": y,
         "weight": rng.uniform(0, 2, n_examples) if weighted else None,
@@ -55,7 +57,7 @@ def data_of(p):
 
 def losses_of(p):
     """The losses of a problem."""
-    arguments = (p[name] for name in ("network", "loss", "theta", "sigma", "words"))
+    arguments = (p[name] for name in ("network", "loss", "theta", "sigma", "signs"))
     return activation_losses(*arguments, data_of(p))
 
 
@@ -91,15 +93,15 @@ def moved_outputs(network, theta, moves, X):
     return h
 
 
-def outputs_of(network, theta, sigma, words, X, **_):
+def outputs_of(network, theta, sigma, signs, X, **_):
     """(half, pair, raw outputs)."""
-    for pair, xi in enumerate(unpacked(words, network.n_units, len(X))):
+    for pair, xi in enumerate(xi_of(signs, len(X))):
         for half, sign in enumerate((1, -1)):
             yield half, pair, moved_outputs(network, theta, sign * sigma * xi, X)
 
 
 def expected_losses(p):
-    values = np.empty((2, len(p["X"]), len(p["words"])))
+    values = np.empty((2, len(p["X"]), p["signs"].n_pairs))
     for half, pair, raw in outputs_of(**p):
         losses = LOSSES[p["loss"]].values(raw, p["y"])
         weight = p["weight"]
@@ -115,7 +117,7 @@ def expected_estimate(p, differences):
     W_sum, b_sum = network.unpack(total)
     ends = np.cumsum(network.layer_sizes[1:-1])
     weights = differences / (2 * p["sigma"] * differences.size)
-    for w, xi in zip(weights.T, unpacked(p["words"], network.n_units, len(X)), strict=True):
+    for w, xi in zip(weights.T, xi_of(p["signs"], len(X)), strict=True):
         h = X
         for layer, part in enumerate(np.split(xi, ends, axis=1)):
             W_sum[layer] += np.einsum("i,ij,ik->jk", w, h, part)
@@ -187,17 +189,14 @@ everything = pytest.mark.parametrize(
 
 @everything
 def test_a_loss_has_its_bits_whatever_else_is_computed(sizes, dtype):
-    """Other pairs, later examples and what stands beside it in its block make no difference."""
+    """Later examples and what stands beside it in its block make no difference."""
     n_examples = 2 * BLOCK + 9
     p = problem(sizes, dtype=dtype, n_examples=n_examples, n_pairs=5, weighted=True)
-    losses, n_words = losses_of(p), 2 * p["network"].n_units
-    for pairs in ([0], [4, 2], slice(1, 3)):
-        part = p | {"words": p["words"][pairs]}
-        np.testing.assert_array_equal(losses_of(part), losses[:, :, pairs])
+    losses = losses_of(p)
     for first, last in ((0, 1), (0, BLOCK), (BLOCK, BLOCK + 3), (BLOCK, n_examples)):
         rows, blocks = slice(first, last), slice(first // BLOCK, -(-last // BLOCK))
         part = p | {name: p[name][rows] for name in ("X", "y", "weight")}
-        part["words"] = p["words"][:, n_words * blocks.start : n_words * blocks.stop]
+        part["signs"] = replace(p["signs"], own=p["signs"].own[blocks])
         np.testing.assert_array_equal(losses_of(part), losses[:, rows])
     others = np.arange(n_examples) % 3 != 0
     changed = p | {"X": np.where(others[:, None], np.nan, p["X"])}
@@ -254,6 +253,7 @@ def test_read_only_arrays_are_not_compiled_for_anew():
     for value in p.values():
         if isinstance(value, np.ndarray):
             value.flags.writeable = False
+    p["signs"].own.flags.writeable = False
     np.testing.assert_array_equal(losses_of(p), losses)
     assert len(kernels.evaluate_nodes.signatures) == compiled
 
@@ -308,7 +308,7 @@ def enumerate_signs(monkeypatch):
     """
 
     def replace(p):
-        monkeypatch.setattr(signs, "of_units", lambda n: tuple(1 << j for j in range(n)))
+        monkeypatch.setattr(nodes, "of_units", lambda n: tuple(1 << j for j in range(n)))
         return 2 ** p["network"].n_units
 
     return replace
@@ -451,9 +451,10 @@ def test_a_center_that_is_not_finite_has_no_finite_estimate(dtype):
 
 def test_no_examples_and_no_pairs():
     p = problem()
-    none = p | {"words": p["words"][:0]}
+    none = p | {"signs": replace(p["signs"], n_pairs=0)}
     assert losses_of(none).shape == (2, 7, 0)
-    none = p | {"X": p["X"][:0], "y": p["y"][:0], "words": p["words"][:, :0]}
+    none = p | {"X": p["X"][:0], "y": p["y"][:0]}
+    none["signs"] = replace(p["signs"], own=p["signs"].own[:0])
     assert losses_of(none).shape == (2, 0, 3)
 
 
@@ -482,8 +483,8 @@ def test_a_loss_must_have_a_value_for_each_example(loss):
     [
         ({"theta": np.zeros(84, np.int64)}, "dtype int64"),
         ({"theta": np.zeros(83)}, "theta has shape"),
-        ({"words": np.zeros((3, 23), np.uint32)}, "words has shape"),
-        ({"words": np.zeros((3, 24), np.int64)}, "words has shape .* int64"),
+        ({"signs": Signs(np.zeros((1, 11, 2), np.uint32), (), 3)}, "signs.own has shape"),
+        ({"signs": Signs(np.zeros((1, 12, 2), int), (), 3)}, "signs.own has shape .* int64"),
         ({"X": np.ones((7, 4))}, "X has shape"),
         ({"X": np.ones((7, 5), np.float32)}, "X has shape .* float32"),
         ({"y": np.zeros(6, int)}, "y has shape"),

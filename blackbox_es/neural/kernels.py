@@ -556,11 +556,36 @@ def _compare(rows, values, first, half, squares):
 # -- moved activations -----------------------------------------------------------------------------
 
 
-class NodeTask(NamedTuple):
-    """What a call of `evaluate_nodes` computes; its fields are those of `Task`, but for the noise.
+# Every unit of a pair takes one of two values, h(z + sigma) or h(z - sigma), whichever its sign xi
+# says. With the mean m and half the difference d of the values at z + s sigma and z - s sigma, and
+# signs xi = s w as in `signs`, what comes behind the first hidden layer in the halves of pair p is
+#
+#     h W + bias = (m W + bias) +- sum_j w_jp d_j W_j:
+#
+# one sum that all pairs share, and one that is a fast Walsh transform over the pairs. So a pair
+# costs a few additions instead of two products with weights, whatever the activation is.
 
-    Unit j, counted over all layers, of examples 64 b ... 64 b + 63 has the signs of words
-    ``2 (b U + j)`` and the next of a pair, with U the number of units.
+
+class NodePlaces(NamedTuple):
+    """The first row of each thing that depends on the examples, and a number of rows."""
+
+    targets: int  # T
+    first: int  # z of the first layer
+    mean: int  # m, padded
+    half: int  # d, padded
+    center: int  # m W + bias
+    sums: int  # of the transform: as many as pairs, or the next power of two
+    hidden: int  # CHUNK: h, some units at a time
+    linear: int  # 2 stride: h W + bias of one layer, and of the next
+    values: int  # TILE: as in `Places`
+    end: int
+    stride: int
+
+
+class NodeTask(NamedTuple):
+    """What a call of `evaluate_nodes` computes. Layers are all but the first, laid out as `Task`'s.
+
+    Units, and with them signs, are counted over all layers, those of the first one included.
     """
 
     fan_in: Array
@@ -571,12 +596,15 @@ class NodeTask(NamedTuple):
     loss_parameter: Any  # scalar of that dtype
     parameters: Array
     sigma: Any
-    words: Array  # (P, 2 U blocks) uint32
-    X: Array
+    own: Array  # (blocks, U, 2) uint32: the signs s
+    numbers: Array  # (U,) int64
+    walsh: Array  # (P, U): the functions w of these numbers
+    linear: Array  # (blocks, N1, BLOCK): z of the first layer
     targets: Array
     weights: Array
-    at: Places
+    at: NodePlaces
     rows: Array
+    parts: Array  # (P, N2 BLOCK): sums of the transform, if there is a hidden layer
     row_weights: Array
     losses: Array  # (2, M, P) float64, the result
 
@@ -584,61 +612,110 @@ class NodeTask(NamedTuple):
 @jit(contract=True)
 def evaluate_nodes(task, block):
     """Losses of both halves of all pairs for a block of the examples."""
-    rows, at, parameters, words = task.rows, task.at, task.parameters, task.words
+    rows, at, own, z = task.rows, task.at, task.own[block], task.linear[block].ravel()
     n_examples, n_pairs = task.losses.shape[1], task.losses.shape[2]
-    n_in, n_out, n_layers = task.fan_in[0], task.fan_out[0], len(task.fan_in)
-    n_words = 2 * task.fan_out.sum()
+    n_outputs, parameter = task.walsh.shape[1] - task.fan_in.sum(), task.loss_parameter
     begin = block * BLOCK
     count = min(BLOCK, n_examples - begin)
-    _transpose(rows, at.examples, at.values, task.X, begin, count)
+    rows[at.first * BLOCK : at.first * BLOCK + len(z)] = z
     _copy_rows(rows, at.targets, task.targets, begin, count)
     _copy_weights(task.row_weights, task.weights, begin, count)
-    _set_rows(rows, at.shared, parameters, _pad(n_in) * n_out, n_out)
-    _add_product(rows, at.shared, at.examples, parameters, ZERO, _pad(n_in), n_out, n_out, ONE)
+    if len(task.fan_in) > 0 and n_pairs > 0:
+        _transform(task, own)
     for pair in range(n_pairs):
-        noise = words[pair, block * n_words : (block + 1) * n_words]
         for half in range(2):
-            raw = _moved_outputs(task, noise, rows.dtype.type(1 - 2 * half) * task.sigma)
-            n_outputs, parameter = task.fan_out[n_layers - 1], task.loss_parameter
+            raw = _moved_outputs(task, own, pair, rows.dtype.type(1 - 2 * half))
             _losses(rows, at.values, raw, at.targets, task.loss, parameter, n_outputs)
             v = rows[at.values * BLOCK : (at.values + 1) * BLOCK]
             for e in range(count):
                 task.losses[half, begin + e, pair] = task.row_weights[e] * v[e]
 
 
+@jit(contract=True)
+def _transform(task, own):
+    """The sum that all pairs share, and those of each pair."""
+    rows, at, parameters, parts = task.rows, task.at, task.parameters, task.parts
+    n_in, n_out = task.fan_in[0], task.fan_out[0]
+    ones = task.walsh[0]  # no number shares bits with 0
+    half = rows.dtype.type(0.5)
+    _move(rows, at.mean, at.first, own, ones, task.sigma, task.activation, n_in)
+    _move(rows, at.half, at.first, own, ones, -task.sigma, task.activation, n_in)
+    m, d = rows[at.mean * BLOCK : at.half * BLOCK], rows[at.half * BLOCK : at.center * BLOCK]
+    m[n_in * BLOCK :] = 0
+    for i in range(n_in * BLOCK):
+        plus, minus = half * m[i], half * d[i]
+        m[i], d[i] = plus + minus, plus - minus
+    _set_rows(rows, at.center, parameters, _pad(n_in) * n_out, n_out)
+    _add_product(rows, at.center, at.mean, parameters, ZERO, _pad(n_in), n_out, n_out, ONE)
+    sums = rows[at.sums * BLOCK : at.hidden * BLOCK]
+    last = at.hidden - at.sums - 1
+    for k in range(n_out):
+        sums[:] = 0
+        for j in range(n_in):
+            start = (task.numbers[j] & last) * BLOCK
+            total, term = sums[start : start + BLOCK], d[j * BLOCK : (j + 1) * BLOCK]
+            w = parameters[j * n_out + k]
+            for e in range(ROW):
+                total[e] += w * term[e]
+        _walsh(sums)
+        for pair in range(len(parts)):
+            parts[pair, k * BLOCK : (k + 1) * BLOCK] = sums[pair * BLOCK : (pair + 1) * BLOCK]
+
+
+@jit()
+def _walsh(rows):
+    """rows[p] = sum_j (-1)^(number of bits that j and p share) rows[j], of 2^m rows."""
+    size = BLOCK
+    while size < len(rows):
+        for start in range(0, len(rows), 2 * size):
+            left, right = rows[start : start + size], rows[start + size : start + 2 * size]
+            for i in range(np.uintp(size)):
+                u, v = left[i], right[i]
+                left[i], right[i] = u + v, u - v
+        size *= 2
+
+
 @inline(contract=True)
-def _moved_outputs(task, noise, step):
-    """The row with which the outputs begin, for a block whose first layer is in the rows."""
-    rows, at, parameters = task.rows, task.at, task.parameters
-    n_layers, h, z, word = len(task.fan_in), at.hidden, at.shared, 0
-    for layer in range(1, n_layers):
+def _moved_outputs(task, own, pair, sign):
+    """The row with which the outputs of a half begin."""
+    rows, at, parameters, step = task.rows, task.at, task.parameters, sign * task.sigma
+    n_layers, h, z, unit = len(task.fan_in), at.hidden, at.first, 0
+    for layer in range(n_layers):
         n_in, n_out, w = task.fan_in[layer], task.fan_out[layer], task.in_parameters[layer]
         out = at.linear + layer % 2 * at.stride
-        _set_rows(rows, out, parameters, w + _pad(n_in) * n_out, n_out)
-        for i in range(0, n_in, CHUNK):
-            units = min(CHUNK, n_in - i)
-            _move(rows, h, z + i, noise, word + 2 * i, step, task.activation, units)
-            rows[(h + units) * BLOCK : (h + _pad(units)) * BLOCK] = 0
-            v = w + i * n_out
-            _add_product(rows, out, h, parameters, v, _pad(units), n_out, n_out, ONE)
-        z, word = out, word + 2 * n_in
+        if layer == 0:
+            center = rows[at.center * BLOCK : (at.center + n_out) * BLOCK]
+            total, part = rows[out * BLOCK : (out + n_out) * BLOCK], task.parts[pair]
+            for i in range(np.uintp(n_out * BLOCK)):
+                total[i] = center[i] + sign * part[i]
+        else:
+            _set_rows(rows, out, parameters, w + _pad(n_in) * n_out, n_out)
+            for i in range(0, n_in, CHUNK):
+                units, j = min(CHUNK, n_in - i), unit + i
+                _move(rows, h, z + i, own[j:], task.walsh[pair, j:], step, task.activation, units)
+                rows[(h + units) * BLOCK : (h + _pad(units)) * BLOCK] = 0
+                v = w + i * n_out
+                _add_product(rows, out, h, parameters, v, _pad(units), n_out, n_out, ONE)
+        z, unit = out, unit + n_in
     raw = at.linear + n_layers % 2 * at.stride
-    _move(rows, raw, z, noise, word, step, IDENTITY, task.fan_out[n_layers - 1])
+    n_outputs = task.walsh.shape[1] - unit
+    _move(rows, raw, z, own[unit:], task.walsh[pair, unit:], step, IDENTITY, n_outputs)
     return raw
 
 
 @jit(contract=True)
-def _move(rows, out, base, words, word, step, activation, n):
-    """out[j] = activation(base[j] + step * xi[j])."""
+def _move(rows, out, base, own, walsh, step, activation, n):
+    """out[j] = activation(base[j] + step s_j walsh[j])."""
     h, z = rows[out * BLOCK : (out + n) * BLOCK], rows[base * BLOCK : (base + n) * BLOCK]
-    bits = words[word : word + 2 * n]
     # What is not a relu passes this bound, infinite as it is, unharmed.
     floor = rows.dtype.type(0 if activation == RELU else -np.inf)
-    for j in range(np.uintp(2 * n)):
-        for e in range(HALF_ROW):
-            i = j * HALF_ROW + e
-            value = z[i] + (step if (bits[j] >> np.uint32(e)) & BIT else -step)
-            h[i] = floor if value < floor else value
+    for j in range(np.uintp(n)):
+        s = step * walsh[j]
+        for part in range(np.uintp(2)):
+            bits, begin = own[j, part], j * ROW + part * HALF_ROW
+            for e in range(HALF_ROW):
+                value = z[begin + e] + (s if (bits >> np.uint32(e)) & BIT else -s)
+                h[begin + e] = floor if value < floor else value
     _activate(h, activation)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es._threads import ALONE, Threads
-from blackbox_es.neural import kernels, signs
+from blackbox_es.neural import kernels
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.layers import Layer, Linear, Map, products
 from blackbox_es.neural.layers.blocks import blocks_of
@@ -19,6 +19,7 @@ from blackbox_es.neural.layers.products import LANES
 from blackbox_es.neural.layout import check_center, targets_and_weights
 from blackbox_es.neural.losses import as_loss
 from blackbox_es.neural.sequential import Sequential
+from blackbox_es.neural.signs import Signs, of_factors, of_units
 from blackbox_es.noise import Key
 
 Array = npt.NDArray[Any]
@@ -148,18 +149,11 @@ class LayerNoise:
         """What is moved, by which pairs."""
         return stages_of(self.network, self.n_pairs)
 
-    def numbers(self, stage: Stage) -> tuple[int, ...]:
-        """Those of its signs, by which what is moved is moved orthogonally."""
-        if stage.on_units:
-            return signs.of_units(stage.n_bits)
-        return signs.of_factors(*self.network.shapes[stage.which])
-
-    def words(self, key: Key, stage: Stage) -> Array:
-        """The signs of a stage, 32 examples to a word: shape (blocks, its pairs, 2 n_bits)."""
-        n_blocks, pairs = -(-len(self.X) // LANES), range(self.n_pairs)[stage.pairs]
-        numbers = self.numbers(stage)
-        words = signs.words_of_pairs(key, pairs[0], len(pairs), numbers, n_blocks)
-        return words.reshape(len(pairs), n_blocks, -1).swapaxes(0, 1)
+    def signs(self, key: Key, stage: Stage) -> Signs:
+        """The signs of a stage, by which what is moved is moved orthogonally."""
+        fans, pairs = self.network.shapes[stage.which], range(self.n_pairs)[stage.pairs]
+        numbers = of_units(stage.n_bits) if stage.on_units else of_factors(*fans)
+        return Signs.drawn(key, pairs[0], len(pairs), numbers, len(self.X))
 
     def losses(self, key: Key, loss: Any, y: Array, weight: Array | None = None) -> Array:
         """Losses of each example by itself: as those of `ActivationNoise`, shape (2, M P)."""
@@ -167,7 +161,7 @@ class LayerNoise:
         check_center(network, self.center, self.X)
         targets, weights = targets_and_weights(network, loss, data, dtype)
         row, parameters = as_loss(loss), network.several(self.center[None])
-        words = [self.words(key, stage) for stage in self.stages]
+        words = [self.signs(key, stage).words() for stage in self.stages]
         out = np.empty((2, len(data), self.n_pairs))
 
         def evaluate(block: int) -> None:
@@ -195,15 +189,15 @@ class LayerNoise:
         network, m = self.network, len(self.X)
         weights = differences.reshape(m, self.n_pairs) / (2.0 * self.sigma * m)
         weights *= differences.size / (n_valid or differences.size)
-        words = [self.words(key, stage) for stage in self.stages]
+        drawn = [self.signs(key, stage) for stage in self.stages]
 
         def piece(block: int) -> Array:
             rows, total = slice(block * LANES, (block + 1) * LANES), np.zeros(network.n_parameters)
             parts = network.unpack(total)
-            for (stage, passed), bits in zip(self._walk(rows), words, strict=True):
+            for (stage, passed), signs in zip(self._walk(rows), drawn, strict=True):
                 w = weights[rows, stage.pairs] / (stage.pairs.stop - stage.pairs.start)
                 estimate = self._by_units if stage.on_units else self._by_weights
-                sums = estimate(stage, passed, np.ascontiguousarray(bits[block]), w)
+                sums = estimate(stage, passed, signs, block, w)
                 for part, s in zip(parts, sums, strict=True):
                     part[stage.which][:] = s
             return total
@@ -237,11 +231,10 @@ class LayerNoise:
         return out.reshape(-1, 1, *z.shape)
 
     def _by_units(
-        self, stage: Stage, passed: list[Array], words: Array, weights: Array
+        self, stage: Stage, passed: list[Array], signs: Signs, block: int, weights: Array
     ) -> tuple[Array, Array]:
         """``sum_{i,p} weights[i, p] xi_{i,p}``, carried on to weights and intercepts."""
-        sums = signs.sums_of_pairs(words[0], weights, self.numbers(stage), self.X.dtype)
-        slopes = blocks_of(sums)
+        slopes = blocks_of(signs.sums(block, weights, self.X.dtype))
         steps = self.network.steps[stage.place : stage.end]
         for (layer, given, _), h in zip(steps[:0:-1], passed[-2:0:-1], strict=True):
             assert isinstance(layer, Map)
@@ -251,13 +244,12 @@ class LayerNoise:
         return layer.sums(slopes, passed[0][0], given)
 
     def _by_weights(
-        self, stage: Stage, passed: list[Array], words: Array, weights: Array
+        self, stage: Stage, passed: list[Array], signs: Signs, block: int, weights: Array
     ) -> tuple[Array, Array]:
         """``sum_{i,p} weights[i, p] (a b', c)``."""
         fan_in, fan_out = self.network.shapes[stage.which]
-        bits = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")
-        signs = bits.reshape(len(words), stage.n_bits, LANES)[:, :, : len(weights)] * 2.0 - 1.0
-        a, b, c = np.split(signs, [fan_in, fan_in + fan_out], axis=1)
+        xi = signs.values(block)[:, :, : len(weights)]
+        a, b, c = np.split(xi, [fan_in, fan_in + fan_out], axis=1)
         b *= weights.T[:, None]
         W = np.tensordot(a, b, axes=([0, 2], [0, 2]))
         return W, np.einsum("pje,ep->j", c, weights)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es.neural.data import Data, writeable
-from blackbox_es.neural.kernels import CHUNK, GROUP, TILE, Places
+from blackbox_es.neural.kernels import CHUNK, GROUP, TILE, NodePlaces, Places
 from blackbox_es.neural.losses import LOSSES, Loss, as_loss
 from blackbox_es.neural.network import FlatNetwork, Network
 
@@ -106,6 +106,26 @@ def padded(network: Network, vectors: tuple[Array, ...], dtype: npt.DTypeLike) -
     return out
 
 
+class Later(NamedTuple):
+    """The layers of a network but the first, as `Layout` has them; there may be none."""
+
+    fan_in: Array
+    fan_out: Array
+    in_parameters: Array
+    parameters: Array
+
+
+def later_layers(network: Network, theta: Array) -> Later:
+    """What a network does behind its first layer."""
+    if len(network.shapes) == 1:
+        none = np.empty(0, np.int64)
+        return Later(none, none, none, np.empty(0, theta.dtype))
+    later = Network(network.layer_sizes[1:], network.activation)
+    layout, parameters = layout_of(later), theta[-later.n_parameters :]
+    padding = padded(later, (parameters,), theta.dtype)
+    return Later(layout.fan_in, layout.fan_out, layout.in_parameters, padding)
+
+
 @lru_cache
 def places_of(network: Network, n_guides: int, n_targets: int) -> Places:
     """Where everything that depends on the examples lies, with so many guides and targets."""
@@ -116,6 +136,22 @@ def places_of(network: Network, n_guides: int, n_targets: int) -> Places:
     heights += [2, CHUNK, 2 * stride, TILE, 1]
     places = Places._make([*np.cumsum([0, *heights]).tolist(), stride])
     return places._replace(linear=places.linear + 1)
+
+
+@lru_cache
+def node_places_of(network: Network, n_pairs: int, n_targets: int) -> NodePlaces:
+    """Where everything that depends on the examples lies as activations are moved."""
+    _, n_first, *later = network.layer_sizes
+    widths = [_whole(n_first), _whole(n_first), later[0], _power(n_pairs)] if later else [0] * 4
+    stride = 1 + max(network.layer_sizes[1:])
+    heights = [n_targets, n_first, *widths, CHUNK, 2 * stride, TILE]
+    places = NodePlaces._make([*np.cumsum([0, *heights]).tolist(), stride])
+    return places._replace(linear=places.linear + 1)
+
+
+def _power(n: int) -> int:
+    """The next power of two."""
+    return 1 << max(0, n - 1).bit_length()
 
 
 def _whole(n: Any) -> Any:

@@ -235,9 +235,12 @@ class Network(FlatNetwork):
         """Raw outputs, before any softmax or logistic function: shape (n_samples, n_outputs)."""
         return self._layers(*self.unpack(theta), X)[1][-1]
 
-    def inputs(self, theta: Array, X: Array) -> list[Array]:
-        """What each layer is given, ``h_0 = X`` to ``h_{L-1}``: shapes (n_samples, fan_in)."""
-        return self._layers(*self.unpack(theta), X)[0]
+    def inputs(self, theta: Array, X: Array, linear: Array | None = None) -> list[Array]:
+        """What each layer is given, ``h_0 = X`` to ``h_{L-1}``: shapes (n_samples, fan_in).
+
+        ``linear`` is what the first layer makes of X before its activation, where that is known.
+        """
+        return self._layers(*self.unpack(theta), X, linear)[0]
 
     def backward(self, theta: Array, data: Data, slope: Slope) -> tuple[Array, Array]:
         coefs, intercepts = self.unpack(theta)
@@ -252,10 +255,14 @@ class Network(FlatNetwork):
         return self.pack(parts[::-1][::2], parts[::-1][1::2]), linear[-1]
 
     def _layers(
-        self, coefs: Sequence[Array], intercepts: Sequence[Array], X: Array
+        self,
+        coefs: Sequence[Array],
+        intercepts: Sequence[Array],
+        X: Array,
+        first: Array | None = None,
     ) -> tuple[list[Array], list[Array]]:
         """Inputs of each layer, and its outputs before the activation."""
-        inputs, linear = [X], [X @ coefs[0] + intercepts[0]]
+        inputs, linear = [X], [X @ coefs[0] + intercepts[0] if first is None else first]
         for W, b in zip(coefs[1:], intercepts[1:], strict=True):
             inputs.append(as_activation(self.activation).function(linear[-1]))
             linear.append(inputs[-1] @ W + b)

@@ -7,13 +7,13 @@ direction in the space of units tells more than one in the far larger space of w
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from blackbox_es._threads import ALONE, Threads
-from blackbox_es.neural import signs
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.kernels import BLOCK
 from blackbox_es.neural.layer_noise import LayerNoise
@@ -22,11 +22,11 @@ from blackbox_es.neural.metrics import Metric
 from blackbox_es.neural.network import FlatNetwork, Network
 from blackbox_es.neural.objective import PooledLoss
 from blackbox_es.neural.sequential import Sequential
-from blackbox_es.neural.tasks import activation_losses
+from blackbox_es.neural.signs import Signs, of_units
+from blackbox_es.neural.tasks import activation_losses, first_layer
 from blackbox_es.noise import Key
 
 Array = npt.NDArray[Any]
-
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,15 +94,15 @@ class ActivationNoise:
     sigma: float
     threads: Threads = field(default=ALONE, repr=False)
 
-    @property
-    def units(self) -> tuple[int, ...]:
-        """Their numbers, by which signs are orthogonal."""
-        return signs.of_units(self.network.n_units)
+    @cached_property
+    def linear(self) -> Array:
+        """z of the first layer, by blocks of examples."""
+        return first_layer(self.network, self.center, self.X, self.threads)
 
-    def words(self, key: Key, n_pairs: int | None = None) -> Array:
-        """The signs of the first pairs, or of all, as `activation_losses` takes them."""
-        n_blocks = -(-len(self.X) // BLOCK)
-        return signs.words_of_pairs(key, 0, n_pairs or self.n_pairs, self.units, n_blocks)
+    def signs(self, key: Key) -> Signs:
+        """The signs of all units."""
+        units = of_units(self.network.n_units)
+        return Signs.drawn(key, 0, self.n_pairs, units, len(self.X))
 
     def losses(self, key: Key, loss: Any, y: Array, weight: Array | None = None) -> Array:
         """Losses of each example by itself, at both halves of each of its pairs.
@@ -135,8 +135,9 @@ class ActivationNoise:
             loss,
             self.center,
             self.sigma,
-            self.words(key),
+            self.signs(key),
             Data(self.X, y, weight),
+            self.linear,
             self.threads,
         )
         return losses.reshape(2, -1)
@@ -158,26 +159,25 @@ class ActivationNoise:
             Products are those of the BLAS library, in pieces that do not depend on the threads.
         """
         weights = differences / (2.0 * self.sigma * (n_valid or differences.size))
-        weights, units = weights.reshape(len(self.X), self.n_pairs), self.units
-        (own,), n_words = self.words(key, 1), 2 * len(units)
+        weights, signs = weights.reshape(len(self.X), self.n_pairs), self.signs(key)
 
-        def piece(start: int) -> Array:
-            rows = slice(start, start + BLOCK)  # fixed, so that the sums keep their bits
-            words = own[n_words * (start // BLOCK) :][:n_words]
-            sums = signs.sums_of_pairs(words, weights[rows], units, self.X.dtype)
-            return self._outer(self.X[rows], sums)
+        def piece(block: int) -> Array:
+            rows = slice(block * BLOCK, (block + 1) * BLOCK)
+            sums = signs.sums(block, weights[rows], self.X.dtype)
+            return self._outer(self.X[rows], self.linear[block], sums)
 
-        first, *others = self.threads.map(piece, range(0, len(self.X), BLOCK))
-        for part in others:
-            first += part
-        return first
+        parts = self.threads.map(piece, range(len(self.linear)))
+        total = parts[0] if parts else np.zeros_like(self.center)
+        for part in parts[1:]:
+            total += part
+        return total
 
-    def _outer(self, X: Array, sums: Array) -> Array:
+    def _outer(self, X: Array, linear: Array, sums: Array) -> Array:
         """``sum_i h_{l-1,i} sums_{l,i}^T`` of all layers, packed."""
         total = np.empty(self.network.n_parameters, X.dtype)
         ends = np.cumsum(self.network.layer_sizes[1:-1])
         layers = zip(
-            self.network.inputs(self.center, X),
+            self.network.inputs(self.center, X, linear.T[: len(X)]),
             np.split(sums, ends, axis=1),
             *self.network.unpack(total),
             strict=True,

@@ -5,20 +5,21 @@ the Walsh functions of j, the rows of a Hadamard matrix,
 
     xi_ijp = s_ij w_jp,    w_jp = (-1)^(number of bits that j and p share).
 
-A sign by itself is as fair as before, and those of two numbers are uncorrelated, because the signs s
-are. But their mean product over P = 2^m pairs is zero unless j and k agree in their last m bits, and
-then it is ``s_ij s_ik``. An estimate ``1/P sum_p xi_p (g' xi_p)`` of a gradient g of n numbers then
-has an error of mean square ``sum_j sum_(k = j mod P, not j) g_k^2``, about ``(n/P - 1) |g|^2``, where
-independent signs have ``(n - 1)/P |g|^2``: as soon as n <= P there is none. With P between two
-powers of two the error is between these. Choromanski, Rowland, Sindhwani, Turner, Weller (2018),
+A sign by itself is as fair as any, and those of two numbers are uncorrelated, because the signs s
+are. But over P = 2^m pairs their mean product is zero unless j and k agree in their last m bits,
+and then it is ``s_ij s_ik``. So an estimate ``1/P sum_p xi_p (g' xi_p)`` of a gradient g of n
+numbers has an error of mean square ``sum_j sum_k g_k^2`` over those k, about ``(n/P - 1) |g|^2``,
+where independent signs have ``(n - 1)/P |g|^2``; with n <= P there is none. With P between two
+powers of two it lies between these. Choromanski, Rowland, Sindhwani, Turner, Weller (2018),
 "Structured evolution with compact architectures for scalable policy optimization", use such
 directions for the weights of a network.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -46,58 +47,80 @@ def of_factors(fan_in: int, fan_out: int) -> tuple[int, ...]:
     return (*range(fan_in), *b, *(fan_in + j for j in b))
 
 
-def words_of_pairs(key: Key, first: int, n_pairs: int, numbers: tuple[int, ...], n: int) -> Array:
-    """The signs xi of some pairs of n blocks of 64 examples, 32 to a word, lowest bit first.
+@lru_cache(maxsize=32)
+def walsh(n_pairs: int, numbers: tuple[int, ...]) -> Array:
+    """The functions w, 1.0 or -1.0: pairs in rows, read-only."""
+    shared = np.arange(n_pairs)[:, None] & np.array(numbers, dtype=np.int64)
+    table: Array = 1.0 - 2.0 * (np.bitwise_count(shared) & 1)
+    table.flags.writeable = False
+    return table
+
+
+@dataclass(frozen=True, eq=False)
+class Signs:
+    """The signs xi of some examples, in blocks of 64, and pairs.
 
     Parameters
     ----------
-    key : (seed, generation)
-    first : int
-        The signs s are those of this pair of `noise.sign_words`.
-    n_pairs : int
+    own : ndarray of shape (blocks, n, 2), uint32
+        The signs s, which pair 0 has, too: 32 examples to a word, lowest bit first, 1 for +1.
     numbers : tuple of int
         The numbers j of what is moved: `of_units` or `of_factors`.
-    n : int
+    n_pairs : int
 
-    Returns
-    -------
-    words : ndarray of shape (n_pairs, 2 n len(numbers)), uint32
-        The first two words of a block are those of the first number. Pair 0 has the signs s.
+    Examples
+    --------
+    >>> signs = Signs.drawn((0, 0), 0, n_pairs=4, numbers=of_units(3), n_examples=2)
+    >>> signs.sums(0, np.eye(4)[[0, 0]], "float64")  # of the first pair: s
+    array([[-1., -1., -1.],
+           [-1.,  1.,  1.]])
+    >>> signs.sums(0, np.eye(4)[[1, 1]], "float64")  # of the next: the odd one the other way
+    array([[-1.,  1., -1.],
+           [-1., -1.,  1.]])
     """
-    (own,) = sign_words(key, (first, first + 1), _WORDS * n * len(numbers))
-    flips = np.where(_walsh(n_pairs, numbers) < 0, ~np.uint32(0), np.uint32(0))
-    words = own.reshape(n, len(numbers), _WORDS) ^ flips[:, None, :, None]
-    return words.reshape(n_pairs, -1)
 
+    own: Array
+    numbers: tuple[int, ...]
+    n_pairs: int
 
-def sums_of_pairs(
-    words: Array, weights: Array, numbers: tuple[int, ...], dtype: npt.DTypeLike
-) -> Array:
-    """``sum_p weights[i, p] xi_ijp`` of each example and number, summed in float64.
+    @classmethod
+    def drawn(
+        cls, key: Key, pair: int, n_pairs: int, numbers: tuple[int, ...], n_examples: int
+    ) -> Self:
+        """Those whose signs s are in the words of a pair of the package's."""
+        shape = -(-n_examples // BLOCK), len(numbers), _WORDS
+        words = sign_words(key, (pair, pair + 1), int(np.prod(shape)))
+        return cls(words.reshape(shape), numbers, n_pairs)
 
-    Parameters
-    ----------
-    words : ndarray of shape (2 ceil(M / 64) len(numbers),), uint32
-        The signs s, which pair 0 has, as `words_of_pairs` returns them.
-    weights : ndarray of shape (M, P), float64
-    numbers : tuple of int
-    dtype : float32 or float64
+    def words(self) -> Array:
+        """The words of all pairs: shape (blocks, P, 2 n), those of a number side by side."""
+        flips = np.where(walsh(self.n_pairs, self.numbers) < 0, ~np.uint32(0), np.uint32(0))
+        words = self.own[:, None] ^ flips[:, :, None]
+        return words.reshape(len(self.own), self.n_pairs, -1)
 
-    Returns
-    -------
-    ndarray of shape (M, len(numbers))
-    """
-    n, (m, n_pairs) = len(numbers), weights.shape
-    bits = np.unpackbits(words.astype("<u4", copy=False).view(np.uint8), bitorder="little")
-    plus = bits.reshape(-1, n, BLOCK).swapaxes(1, 2).reshape(-1, n)[:m]
-    sums = weights @ _walsh(n_pairs, numbers)
-    return np.where(plus, sums, -sums).astype(dtype, copy=False)
+    def sums(self, block: int, weights: Array, dtype: npt.DTypeLike) -> Array:
+        """``sum_p weights[i, p] xi_ijp`` of the examples i of a block, summed in float64.
 
+        Parameters
+        ----------
+        block : int
+        weights : ndarray of shape (m, P), float64
+            Of its m examples.
+        dtype : float32 or float64
 
-@lru_cache(maxsize=32)
-def _walsh(n_pairs: int, numbers: tuple[int, ...]) -> Array:
-    """The functions w, pairs in rows."""
-    shared = np.arange(n_pairs)[:, None] & np.array(numbers, dtype=np.int64)
-    walsh = 1.0 - 2.0 * (np.bitwise_count(shared) & 1)
-    walsh.flags.writeable = False
-    return walsh
+        Returns
+        -------
+        ndarray of shape (m, n)
+        """
+        sums = weights @ walsh(self.n_pairs, self.numbers)
+        sums *= self._of_block(block).T[: len(weights)]
+        return sums.astype(dtype, copy=False)
+
+    def values(self, block: int) -> Array:
+        """The signs xi of a block, in float64: shape (P, n, 64)."""
+        return walsh(self.n_pairs, self.numbers)[:, :, None] * self._of_block(block)
+
+    def _of_block(self, block: int) -> Array:
+        """The signs s of a block: shape (n, 64)."""
+        words = self.own[block].astype("<u4", copy=False).view(np.uint8)
+        return np.unpackbits(words, axis=1, bitorder="little") * 2.0 - 1.0

@@ -19,13 +19,16 @@ from blackbox_es.neural.layout import (
     aligned,
     check_array,
     check_center,
+    later_layers,
     layout_of,
+    node_places_of,
     padded,
     places_of,
     targets_and_weights,
 )
 from blackbox_es.neural.losses import Loss, as_loss
 from blackbox_es.neural.network import Network
+from blackbox_es.neural.signs import Signs, walsh
 
 Array = npt.NDArray[Any]
 
@@ -185,20 +188,39 @@ def _task(population: Population, X: Array, targets: Array) -> Task:
 # -- moved activations -----------------------------------------------------------------------------
 
 
+def first_layer(network: Network, theta: Array, X: Array, threads: Threads = ALONE) -> Array:
+    """``X W_1 + b_1`` in blocks of examples, the last one filled up: shape (blocks, N1, BLOCK)."""
+    check_center(network, theta, X)
+    (W, *_), (b, *_) = network.unpack(theta)
+    out = np.zeros((-(-len(X) // BLOCK), W.shape[1], BLOCK), theta.dtype)
+
+    @np.errstate(over="ignore", invalid="ignore")  # what is not finite makes losses that are not
+    def fill(block: int) -> None:
+        rows = X[block * BLOCK : (block + 1) * BLOCK]
+        if len(rows) < BLOCK:  # a product of another shape might be rounded otherwise
+            rows = np.concatenate([rows, np.zeros((BLOCK - len(rows), X.shape[1]), X.dtype)])
+        np.matmul(W.T, rows.T, out=out[block])
+        out[block] += b[:, None]
+
+    threads.map(fill, range(len(out)))
+    return out
+
+
 def activation_losses(
     network: Network,
     loss: str | Loss,
     theta: Array,
     sigma: float,
-    words: Array,
+    signs: Signs,
     data: Data,
+    linear: Array | None = None,
     threads: Threads = ALONE,
 ) -> Array:
     """Losses of each example by itself, with every unit of the network moved by ``+-sigma``.
 
     ``w_i l(y_i, z_L)`` with ``z_l = h_{l-1} W_l + b_l +- sigma xi_l`` in all layers, where the
     signs xi are of an example and a pair of their own, ``h_0 = x_i`` and ``h_l = activation(z_l)``.
-    A loss is the same to the last bit whatever other examples and pairs the call has.
+    A loss is the same to the last bit whatever other examples the call has.
 
     Parameters
     ----------
@@ -207,10 +229,12 @@ def activation_losses(
         A row of `LOSSES` or its name.
     theta : ndarray of shape (n_parameters,), float32 or float64
     sigma : float
-    words : ndarray of shape (P, 2 U ceil(M / BLOCK)), uint32
-        One bit for each sign, where U is the number of units, outputs included: see `NodeTask`.
+    signs : Signs
+        Of the units, layer after layer, outputs included.
     data : Data
         M examples; X of the dtype of theta. Indices of classes are not checked.
+    linear : ndarray, optional
+        What `first_layer` returns.
     threads : Threads
         Take a block of examples each.
 
@@ -225,35 +249,38 @@ def activation_losses(
         If shapes or dtypes do not fit, or if the loss is no name but a function, which has no value
         for each example.
     """
-    check_center(network, theta, data.X)
-    n_examples, n_pairs = len(data), len(words)
-    n_blocks = -(-n_examples // BLOCK)
-    check_array("words", words, (n_pairs, 2 * network.n_units * n_blocks), np.uint32)
+    if linear is None:
+        linear = first_layer(network, theta, data.X, threads)
+    n_blocks, n_units = len(linear), network.n_units
+    check_array("signs.own", signs.own, (n_blocks, n_units, 2), np.uint32)
     targets, weights = targets_and_weights(network, loss, data, theta.dtype)
-    layout, at = layout_of(network), places_of(network, 0, targets.shape[1])
-    row = as_loss(loss)
+    at, row = node_places_of(network, signs.n_pairs, targets.shape[1]), as_loss(loss)
+    later = later_layers(network, theta)
+    room = BLOCK * later.fan_out[0] if later.fan_out.size else 0
     task = NodeTask(
-        fan_in=layout.fan_in,
-        fan_out=layout.fan_out,
-        in_parameters=layout.in_parameters,
+        **later._asdict(),
         activation=as_activation(network.activation).code,
         loss=row.code,
         loss_parameter=theta.dtype.type(row.parameter),
-        parameters=padded(network, (theta,), theta.dtype),
         sigma=theta.dtype.type(sigma),
-        words=writeable(words),
-        X=writeable(data.X),
+        own=writeable(signs.own),
+        numbers=np.array(signs.numbers, dtype=np.int64),
+        walsh=walsh(signs.n_pairs, signs.numbers).astype(theta.dtype),
+        linear=linear,
         targets=targets,
         weights=weights,
         at=at,
-        rows=aligned(0, theta.dtype),
-        row_weights=np.empty(0),
-        losses=np.empty((2, n_examples, n_pairs)),
+        rows=theta,
+        parts=np.empty((0, 0), theta.dtype),
+        row_weights=weights,
+        losses=np.empty((2, len(data), signs.n_pairs)),
     )
 
     def evaluate_block(block: int) -> None:
         rows = aligned(at.end * BLOCK, theta.dtype)
-        kernels.evaluate_nodes(task._replace(rows=rows, row_weights=np.empty(BLOCK)), block)
+        parts = aligned(signs.n_pairs * room, theta.dtype).reshape(signs.n_pairs, room)
+        own = task._replace(rows=rows, parts=parts, row_weights=np.empty(BLOCK))
+        kernels.evaluate_nodes(own, block)
 
     threads.map(evaluate_block, range(n_blocks))
     return task.losses
