@@ -39,13 +39,21 @@ def figure(text: str) -> Path:
 
 
 def draw(path: Path, curves: dict[str, Any], title: str, xlabel: str, ylabel: str) -> None:
-    from blackbox_es.plotting import ConvergenceDisplay
+    def drawn() -> Any:
+        from blackbox_es.plotting import ConvergenceDisplay
 
-    try:
         display = ConvergenceDisplay(curves, xlabel=xlabel, ylabel=ylabel).plot()
-    except ImportError as error:
-        print(f"\nno figure: {error}")
+        display.ax_.set_title(title)
+        return display.figure_
+
+    save(path, drawn)
+
+
+def save(path: Path, drawn: Callable[[], Any]) -> None:
+    """Write the figure that a function draws, or say what it needs."""
+    try:
+        drawn().savefig(path)
+    except ImportError:
+        print("\nno figure: plots need matplotlib: python -m pip install matplotlib")
         return
-    display.ax_.set_title(title)
-    display.figure_.savefig(path)
     print(f"\nfigure: {path}")

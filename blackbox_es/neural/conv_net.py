@@ -73,7 +73,6 @@ class ESConvNetClassifier(Classifier):
     layers: Sequence[Layer | Activation | str] = LAYERS
     _: KW_ONLY
     alpha: float = 0.0001
-    learning_rate_init: float = 0.005
 
     def _shape(self) -> Shape:
         height, width, *channels = self.image_shape

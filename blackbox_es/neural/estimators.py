@@ -68,8 +68,8 @@ class ESMLPClassifier(Perceptron, Classifier):
         Standard deviation of the perturbation of each weight, or of each unit; None is 0.03 for
         weights that are not quantised, else 0.1.
     n_pairs : int or None
-        Antithetic pairs per generation, or per example with ``perturb="activations"``; None is 128,
-        or 64.
+        Antithetic pairs per generation, or per example with ``perturb="activations"``, where a
+        power of two that is not less than the number of units tells most; None is 128.
     batch_size : int, "auto" or None
         Examples per pair, or per generation with ``perturb="activations"``. "auto" is 64, or 128;
         with up to 256 samples it is all of them, as is None.
@@ -92,7 +92,9 @@ class ESMLPClassifier(Perceptron, Classifier):
         `blackbox_es.neural.units.Units`.
     learning_rate : {"linear", "constant"}
         "linear" falls to zero over ``max_iter`` generations, so that the noise averages out.
-    learning_rate_init : float
+    learning_rate_init : float or None
+        None is ``0.2 / sqrt(max_iter)``, 0.01 at most: noise alone leads ``rate sqrt(max_iter)``
+        far.
     shaping : {"raw", "standardized", "centered_ranks", "nes"} or callable
     max_iter : int
         Generations.

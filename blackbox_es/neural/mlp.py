@@ -46,7 +46,8 @@ class Usual(NamedTuple):
 
 
 QUANTISED_SIGMA = 0.1  # moves enough weights past where they are rounded differently
-USUAL = {"weights": Usual(0.03, 128, 64), "activations": Usual(0.1, 64, 128)}
+_RATE, _FAR = 0.01, 0.2  # the learning rate at most, and ``rate sqrt(max_iter)``
+USUAL = {"weights": Usual(0.03, 128, 64), "activations": Usual(0.1, 128, 128)}
 
 
 @dataclass(eq=False, repr=False)
@@ -73,7 +74,7 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
     optimizer: str | Optimizer = "adam"
     alpha: float = 1.0
     learning_rate: str = "linear"
-    learning_rate_init: float = 0.01
+    learning_rate_init: float | None = None
     shaping: str | Callable[..., Any] = "raw"
     max_iter: int = 1000
     max_time: float | None = None
@@ -139,6 +140,12 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
             return None if self._moves() == "activations" else "backprop"
         return self.guide
 
+    def _rate(self) -> float:
+        """The learning rate of the first generation."""
+        if self.learning_rate_init is None:
+            return min(_RATE, _FAR / math.sqrt(self.max_iter))
+        return float(self.learning_rate_init)
+
     def _loss_row(self, unit: float = 1.0) -> Loss:
         """The loss, or what metrics and functions are like, for targets in this unit."""
         name = each_of(self._goal(), self._targets)
@@ -171,7 +178,8 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
                 "perturb='weights'"
             )
         check_choice("learning_rate", self.learning_rate, ("linear", "constant"))
-        check_positive("learning_rate_init", self.learning_rate_init)
+        if self.learning_rate_init is not None:
+            check_positive("learning_rate_init", self.learning_rate_init, also=" or None")
         check_count("max_iter", self.max_iter)
         check_count("n_iter_no_change", self.n_iter_no_change)
         if self.batch_size != "auto":

@@ -16,7 +16,7 @@ class Penalized(Optimizer):
     Parameters
     ----------
     optimizer : Optimizer
-    penalty : ndarray of shape (n,)
+    penalty : ndarray of shape (n,), dtype of x
     """
 
     optimizer: Optimizer
@@ -31,7 +31,8 @@ class Penalized(Optimizer):
 
     def step(self, x: Array, gradient: Array, state: State, rate: float) -> tuple[Array, State]:
         """A step of the optimizer with the penalty's gradient added."""
-        penalized = gradient + (self.penalty * x).astype(x.dtype, copy=False)
+        penalized = self.penalty * x
+        penalized += gradient
         return self.optimizer.step(x, penalized, state, rate)
 
 

@@ -190,9 +190,9 @@ class ESMLP(FittedMLP):
         else:
             theta = network.initial(np.random.default_rng(seed))
         begins = done is None or done.n_generations == 0
-        rate = float(self.learning_rate_init) * (1.0 if begins else _REFINES)
+        rate = self._rate() * (1.0 if begins else _REFINES)
         falling = max_iter is not None and self.learning_rate == "linear"
-        penalty = network.is_weight() * (self.alpha / data.total_weight)
+        penalty = network.is_weight() * data.X.dtype.type(self.alpha / data.total_weight)
         descent = self._descent_from(
             seed,
             theta.astype(data.X.dtype),
