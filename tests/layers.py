@@ -3,7 +3,7 @@
 import numpy as np
 
 from blackbox_es.neural.activations import ACTIVATIONS
-from blackbox_es.neural.layers import Activate, AvgPool2D, Conv2D, Dense, MaxPool2D
+from blackbox_es.neural.layers import Activate, AvgPool2D, Conv2D, Dense, MaxPool2D, VectorQuantise
 from blackbox_es.neural.sequential import Sequential
 
 TANH = Activate("tanh")
@@ -35,14 +35,23 @@ def pooled(image, size, function):
     return out
 
 
+def quantised(image, codes):
+    """The nearest code of each group of channels."""
+    groups = image.reshape(-1, codes.shape[1])
+    nearest = [min(range(len(codes)), key=lambda k: ((z - codes[k]) ** 2).sum()) for z in groups]
+    return codes[nearest].reshape(image.shape)
+
+
 def passed(network, theta, x, moves=None):
     """What each layer makes of one example, in float64; moves[place] is added to what comes out."""
     coefs, intercepts = network.unpack(theta.astype(float))
     image, out, which = x.astype(float).reshape(network.image_shape), [], 0
     for place, layer in enumerate(network.layers):
-        if isinstance(layer, (Conv2D, Dense)):
+        if isinstance(layer, (Conv2D, Dense, VectorQuantise)):
             W, b, which = coefs[which], intercepts[which], which + 1
-            if isinstance(layer, Dense):
+            if isinstance(layer, VectorQuantise):
+                image = quantised(image, W + b)
+            elif isinstance(layer, Dense):
                 image = (image.ravel() @ W + b)[None, None]
             else:
                 image = convolved(image, W, b, layer.kernel)

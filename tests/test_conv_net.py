@@ -55,15 +55,12 @@ def test_checks_of_parameters(check):
 
 
 def test_parameters_are_those_of_the_perceptron():
-    """But for what says what network it is; only the penalty and the rate have other defaults."""
+    """But for what says what network it is; only the penalty has another default."""
     ours, theirs = (cls().get_params() for cls in (ESConvNetClassifier, ESMLPClassifier))
     assert set(ours) - set(theirs) == {"image_shape", "layers"}
     assert set(theirs) - set(ours) == {"hidden_layer_sizes", "activation"}
     both = set(ours) & set(theirs)
-    assert {name for name in both if ours[name] != theirs[name]} == {
-        "alpha",
-        "learning_rate_init",
-    }
+    assert {name for name in both if ours[name] != theirs[name]} == {"alpha"}
 
 
 @perturb

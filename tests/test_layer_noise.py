@@ -11,7 +11,7 @@ from blackbox_es.neural import layer_noise
 from blackbox_es.neural.activations import ACTIVATIONS
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.layer_noise import LayerNoise, stages_of
-from blackbox_es.neural.layers import Activate, AvgPool2D, Conv2D, Dense, MaxPool2D
+from blackbox_es.neural.layers import Activate, AvgPool2D, Conv2D, Dense, MaxPool2D, VectorQuantise
 from blackbox_es.neural.layers.products import LANES
 from blackbox_es.neural.losses import LOSSES
 from blackbox_es.neural.sequential import Sequential
@@ -24,6 +24,7 @@ MIXED = Sequential(
     (4, 4, 1),
     (Conv2D(2, kernel=1), AvgPool2D(2), TANH, Conv2D(2, kernel=3), MaxPool2D(2), TANH, Dense(3)),
 )
+CODED = Sequential((4, 4, 1), (Conv2D(4, kernel=3), VectorQuantise(5, 2), Dense(3)))
 
 
 def problem(network=MIXED, dtype=np.float64, n=7, n_pairs=12, sigma=0.125, threads=ALONE):
@@ -119,6 +120,14 @@ def test_losses_are_those_of_each_moved_network(loss):
     np.testing.assert_allclose(losses, expected_losses(found, loss, y), rtol=1e-10, atol=1e-13)
 
 
+def test_losses_of_codes_are_those_of_each_moved_network():
+    """Noise before them changes which are nearest, noise behind them what they are."""
+    found, y = problem(CODED)
+    assert [stage.on_units for stage in found.stages] == [False, True, True]
+    losses = found.losses(KEY, "log_loss", y).reshape(2, len(y), -1)
+    np.testing.assert_allclose(losses, expected_losses(found, "log_loss", y), rtol=1e-10)
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_losses_with_any_activation(activation):
     """And with several blocks of examples, of which some are looked at."""
@@ -163,9 +172,10 @@ def test_what_is_not_finite_is_never_hidden():
 # -- estimates -------------------------------------------------------------------------------------
 
 
-def test_estimates_are_sums_of_outer_products():
-    """Term by term: patches times signs, or signs times signs."""
-    found, y = problem()
+@pytest.mark.parametrize("network", [MIXED, CODED], ids=["pools", "codes"])
+def test_estimates_are_sums_of_outer_products(network):
+    """Term by term: patches times signs, or signs times signs, or signs for the nearest code."""
+    found, y = problem(network)
     network, n_pairs = found.network, found.n_pairs
     differences = np.random.default_rng(0).normal(size=(len(y), n_pairs))
     total = np.zeros(network.n_parameters)

@@ -12,7 +12,14 @@ from networks import random_targets
 from blackbox_es import _jit
 from blackbox_es.neural.activations import ACTIVATIONS
 from blackbox_es.neural.data import Data
-from blackbox_es.neural.layers import Activate, AvgPool2D, Conv2D, Dense, MaxPool2D
+from blackbox_es.neural.layers import (
+    Activate,
+    AvgPool2D,
+    Conv2D,
+    Dense,
+    MaxPool2D,
+    VectorQuantise,
+)  # fmt: skip
 from blackbox_es.neural.layers.blocks import blocks_of, rows_of
 from blackbox_es.neural.layers.products import LANES
 from blackbox_es.neural.losses import LOSSES
@@ -22,6 +29,10 @@ from blackbox_es.neural.sequential import Sequential
 few = settings(deadline=None, max_examples=5 if _jit.DISABLED else 40, derandomize=True)
 RNG = np.random.default_rng(0)
 POOL, RELU = MaxPool2D(2), Activate("relu")
+CODES = VectorQuantise(5, 2), VectorQuantise(3, 4)
+QUANTISED = Sequential(  # pairs of channels of an image, and four of plain units
+    (2, 3, 1), (Conv2D(6, kernel=3), CODES[0], Dense(8), TANH, CODES[1], Dense(2))
+)
 
 
 def examples(network, n, dtype=np.float64, seed=0):
@@ -62,6 +73,18 @@ def test_pools_are_those_of_loops(pool, size):
     np.testing.assert_allclose(network.forward(theta, X), expected, rtol=1e-12)
 
 
+def test_codes_are_those_of_loops():
+    """Of each group of channels the nearest, at each place; of several networks, too."""
+    theta, X = examples(QUANTISED, LANES + 5)
+    expected = outputs(QUANTISED, theta, X)
+    np.testing.assert_allclose(QUANTISED.forward(theta, X), expected, rtol=1e-12)
+    thetas = np.stack([theta, -theta, theta[::-1]])
+    raw = QUANTISED.run(blocks_of(X)[None], *QUANTISED.several(thetas))
+    for some, one in zip(raw, thetas, strict=True):
+        found = rows_of(some, len(X))
+        np.testing.assert_allclose(found, QUANTISED.forward(one, X), rtol=1e-12)
+
+
 def test_float32_is_as_far_as_it_goes():
     """And stays float32."""
     theta, X = examples(SMALL, LANES + 7)
@@ -85,9 +108,10 @@ def test_dense_layers_are_a_multilayer_perceptron():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_not_finite_is_never_hidden(bad):
+@pytest.mark.parametrize("middle", [(POOL, RELU), (VectorQuantise(3, 2),)], ids=str)
+def test_what_is_not_finite_is_never_hidden(middle, bad):
     """A pixel that is not finite makes outputs that are not, of its own example alone."""
-    network = Sequential((4, 4, 1), (Conv2D(2, kernel=3), POOL, RELU, Dense(2)))
+    network = Sequential((4, 4, 1), (Conv2D(2, kernel=3), *middle, Dense(2)))
     theta, X = np.ones(network.n_parameters), np.ones((3, 16))
     X[1, 5] = bad
     with np.errstate(invalid="ignore"):  # without Numba
@@ -151,11 +175,38 @@ def test_sums_and_slopes_are_adjoints(shape, channels, kernel, n_blocks):
     W, b = rng.normal(size=layer.matrix(shape)), rng.normal(size=channels)
     z = layer.forward(h[None], W[None], b[None], shape)[0]
     d = rng.normal(size=z.shape)
-    W_sums, b_sums = layer.sums(d, h, shape)
+    W_sums, b_sums = layer.sums(d, h, W, b, shape)
     assert (W_sums * W).sum() + b_sums @ b == pytest.approx((z * d).sum(), rel=1e-9, abs=1e-9)
     plain = layer.forward(h[None], W[None], 0 * b[None], shape)[0]
     slopes = layer.backward(d, W, shape)
     assert (slopes * h).sum() == pytest.approx((plain * d).sum(), rel=1e-9, abs=1e-9)
+
+
+def test_codes_have_their_gradient_and_what_is_before_them_that_of_the_codes():
+    """The last codes by differences; what was given is treated as if it had been passed on."""
+    theta, X = examples(QUANTISED, LANES + 3)
+    data = Data(X, np.arange(len(X)) % 2)
+    _, gradient = QUANTISED.gradient(theta, data, "log_loss")
+    (*_, by_W, _), (*_, by_b, _) = QUANTISED.unpack(gradient)
+    (*_, W, _), (*_, b, _) = QUANTISED.unpack(theta.copy())
+    for part, found in ((W, by_W), (b, by_b)):
+        for place in np.ndindex(part.shape):
+            values = []
+            for step in (1e-7, -2e-7):
+                part[place] += step
+                moved = QUANTISED.pack(*_replaced(QUANTISED, theta, W, b))
+                values.append(QUANTISED.gradient(moved, data, "log_loss")[0])
+            part[place] += 1e-7
+            assert (values[0] - values[1]) / 2e-7 == pytest.approx(found[place], abs=1e-6)
+    slopes = RNG.normal(size=(1, 8, LANES))
+    assert CODES[1].backward(slopes, W, (1, 1, 8)) is slopes
+
+
+def _replaced(network, theta, W, b):
+    """The weights and intercepts of a network with others in the last layer but one."""
+    coefs, intercepts = map(list, network.unpack(theta))
+    coefs[-2], intercepts[-2] = W, b
+    return coefs, intercepts
 
 
 def test_of_equal_pixels_the_first_has_the_gradient():
@@ -206,6 +257,9 @@ BAD = [
     ((Conv2D(2, kernel=4), Dense(2)), "kernel=4 has no middle: take an odd number"),
     ((Conv2D(0), Dense(2)), "channels=0"),
     ((Dense(2.5),), "n_units=2.5"),
+    ((Dense(4), VectorQuantise(3, 2)), "the last one must be Dense"),
+    ((Dense(5), VectorQuantise(3, 2), Dense(2)), "size=2 does not divide the 5 channels"),
+    ((Dense(4), VectorQuantise(0, 2), Dense(2)), "n_codes=0"),
     ((Activate("sin"), Dense(2)), "activation='sin': take 'relu'"),
 ]
 

@@ -143,7 +143,7 @@ def _picture(
     from matplotlib.figure import Figure
 
     model, side = runs[_WITHOUT][-1].model, math.isqrt(images.shape[1])
-    drawing = Figure(figsize=(10, 4.6), dpi=150, layout="constrained")
+    drawing: Any = Figure(figsize=(10, 4.6), dpi=150, layout="constrained")
     left, right = drawing.subfigures(1, 2, width_ratios=(1.05, 1))
     ax = left.subplots()
     for (name, found), style in zip(runs.items(), ("o-", "s--"), strict=True):
@@ -163,7 +163,7 @@ def _picture(
         loc="left",
     )
     panels = right.subfigures(1 + of_pixels, 1)
-    top, *rest = panels if of_pixels else [panels]
+    top, *rest = np.ravel(panels)
     said = model.predict(test[0])
     wrong = np.flatnonzero(said != test[1])[:24]
     top.suptitle("still wrong: what it is, and what was said", fontsize="medium")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from blackbox_es._threads import ALONE, Threads
 from blackbox_es.neural import kernels
 from blackbox_es.neural.data import Data
-from blackbox_es.neural.layers import Layer, Linear, Map, products
+from blackbox_es.neural.layers import Layer, Linear, Map, Weighted, products
 from blackbox_es.neural.layers.blocks import blocks_of
 from blackbox_es.neural.layers.products import LANES
 from blackbox_es.neural.layout import check_center, targets_and_weights
@@ -28,9 +28,9 @@ _PAIR = 2**15  # multiply-adds that take as long as the noise and the losses of 
 
 
 class Stage(NamedTuple):
-    """A linear map, where its noise enters, and which pairs bring it."""
+    """A layer with parameters, where its noise enters, and which pairs bring it."""
 
-    place: int  # of the linear map among the steps
+    place: int  # of the layer among the steps
     end: int  # before this step the noise is added
     which: int  # of the parameters
     on_units: bool  # else on weights and intercepts
@@ -48,14 +48,14 @@ def stages_of(network: Sequential, n_pairs: int) -> tuple[Stage, ...]:
     """
     found, times = [], []
     for place, (layer, given, which) in enumerate(network.steps):
-        if isinstance(layer, Linear):
+        if isinstance(layer, Weighted):
             end = place + 1
             while end < len(network.steps) and _is_pool(network.steps[end].layer):
                 end += 1
             n_units = int(np.prod(network.steps[end - 1].shape))
             fan_in, fan_out = layer.matrix(given)
             n_weights, n_factors = (fan_in + 1) * fan_out, fan_in + 2 * fan_out
-            if n_units <= n_weights:
+            if n_units <= n_weights or not isinstance(layer, Linear):
                 found.append(Stage(place, end, which, True, n_units, n_units, slice(0)))
                 times.append(_PAIR + 2 * _work(network, end))
             else:
@@ -76,7 +76,7 @@ def stages_of(network: Sequential, n_pairs: int) -> tuple[Stage, ...]:
 
 def _work(network: Sequential, start: int, stop: int | None = None) -> float:
     """Multiply-adds of some steps, for one example."""
-    steps = (step for step in network.steps[start:stop] if isinstance(step.layer, Linear))
+    steps = (step for step in network.steps[start:stop] if isinstance(step.layer, Weighted))
     return float(sum(np.prod(network.shapes[s.which]) * np.prod(s.shape[:2]) for s in steps))
 
 
@@ -221,12 +221,12 @@ class LayerNoise:
     def _moved(self, stage: Stage, passed: list[Array], words: Array) -> Array:
         """What comes out of a stage in both halves of some pairs, plus first, as networks."""
         h, z, step = passed[0][0, 0], passed[-1][0, 0], self.X.dtype.type(self.sigma)
-        layer, given, _ = self.network.steps[stage.place]
-        assert isinstance(layer, Linear)
         if stage.on_units:
             out = np.empty((2, len(words), *z.shape), z.dtype)
             products.move_units(out, z, words, step)
         else:
+            layer, given, _ = self.network.steps[stage.place]
+            assert isinstance(layer, Linear)
             out = layer.moved(z, h, words, step, given)
         return out.reshape(-1, 1, *z.shape)
 
@@ -239,9 +239,10 @@ class LayerNoise:
         for (layer, given, _), h in zip(steps[:0:-1], passed[-2:0:-1], strict=True):
             assert isinstance(layer, Map)
             slopes = layer.backward(slopes[None], h, given)[0]
-        layer, given, _ = steps[0]
-        assert isinstance(layer, Linear)
-        return layer.sums(slopes, passed[0][0], given)
+        layer, given, which = steps[0]
+        assert isinstance(layer, Weighted)
+        coefs, intercepts = self.network.several(self.center[None])
+        return layer.sums(slopes, passed[0][0], coefs[which][0], intercepts[which][0], given)
 
     def _by_weights(
         self, stage: Stage, passed: list[Array], signs: Signs, block: int, weights: Array

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es.neural.data import Data
-from blackbox_es.neural.layers import Activate, Layer, Linear, Map, Shape
+from blackbox_es.neural.layers import Activate, Layer, Linear, Map, Shape, Weighted
 from blackbox_es.neural.layers.blocks import blocks_of, rows_of
 from blackbox_es.neural.layers.products import LANES
 from blackbox_es.neural.network import FlatNetwork
@@ -74,24 +74,25 @@ class Sequential(FlatNetwork):
     weights: str = "float"
 
     def __post_init__(self) -> None:
-        if not self.steps or self.steps[-1].which < 0 or self.steps[-1].shape[:2] != (1, 1):
+        last = self.steps[-1] if self.steps else None
+        if not last or not isinstance(last.layer, Linear) or last.shape[:2] != (1, 1):
             raise ValueError(f"layers={self.layers!r}: the last one must be Dense(n_outputs)")
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """The layers with the shapes that they are given."""
-        given, n_linear, steps = self.image_shape, 0, []
+        given, n_weighted, steps = self.image_shape, 0, []
         for layer in self.layers:
-            is_linear = isinstance(layer, Linear)
-            steps.append(Step(layer, given, n_linear if is_linear else -1))
-            given, n_linear = layer.shape(given), n_linear + is_linear
+            has_some = isinstance(layer, Weighted)
+            steps.append(Step(layer, given, n_weighted if has_some else -1))
+            given, n_weighted = layer.shape(given), n_weighted + has_some
         return tuple(steps)
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """(K, n) of each layer that has parameters."""
-        linear = ((s.layer, s.given) for s in self.steps if isinstance(s.layer, Linear))
-        return tuple(layer.matrix(given) for layer, given in linear)
+        weighted = ((s.layer, s.given) for s in self.steps if isinstance(s.layer, Weighted))
+        return tuple(layer.matrix(given) for layer, given in weighted)
 
     @property
     def n_inputs(self) -> int:
@@ -111,7 +112,7 @@ class Sequential(FlatNetwork):
         """
         parts: list[Array] = []
         for place, step in enumerate(self.steps):
-            if isinstance(step.layer, Linear):
+            if isinstance(step.layer, Weighted):
                 rows = (s.layer.row for s in self.steps[place:] if isinstance(s.layer, Activate))
                 c = next((row.glorot for row in rows), 6.0)
                 bound, shape = (
@@ -143,7 +144,7 @@ class Sequential(FlatNetwork):
     ) -> Array:
         """What some of the layers make of blocks h (1 or V, G, U, LANES); parameters `several`."""
         for layer, given, which in self.steps[steps]:
-            if isinstance(layer, Linear):
+            if isinstance(layer, Weighted):
                 h = layer.forward(h, coefs[which], intercepts[which], given)
             elif isinstance(layer, Map):
                 h = layer.forward(h, given)
@@ -183,12 +184,13 @@ class Sequential(FlatNetwork):
                 h = self.run(h, coefs, intercepts, slice(place, place + 1))
             delta = blocks_of(slopes[rows])
             for (layer, given, which), h in zip(self.steps[::-1], inputs[::-1], strict=True):
-                if isinstance(layer, Linear):
-                    W, b = layer.sums(delta, h[0], given)
-                    W_sums[which] += W
-                    b_sums[which] += b
+                if isinstance(layer, Weighted):
+                    W = coefs[which][0]
+                    by_W, by_b = layer.sums(delta, h[0], W, intercepts[which][0], given)
+                    W_sums[which] += by_W
+                    b_sums[which] += by_b
                     if which:  # before the first one there is nothing to learn
-                        delta = layer.backward(delta, coefs[which][0], given)
+                        delta = layer.backward(delta, W, given)
                 elif isinstance(layer, Map):
                     delta = layer.backward(delta[None], h, given)[0]
         return total.astype(theta.dtype, copy=False), raw

@@ -48,29 +48,61 @@ class Map(Layer):
         """The gradient by the inputs h, of that by what came out."""
 
 
-class Linear(Layer):
-    """A layer of weights (K, n) and intercepts (n): at each place ``h_seen @ W + b``."""
+class Weighted(Layer):
+    """A layer that has weights W (K, n) and intercepts b (n).
+
+    Behind it noise moves what comes out, of which `sums` is the gradient's way to W and b.
+    """
 
     @abstractmethod
-    def window(self, given: Shape) -> Window:
-        """Which inputs each place sees."""
+    def matrix(self, given: Shape) -> tuple[int, int]:
+        """(K, n)."""
 
     @abstractmethod
     def fans(self, given: Shape) -> tuple[int, int]:
         """How many units one depends on, and how many depend on one: for `Sequential.initial`."""
 
-    def matrix(self, given: Shape) -> tuple[int, int]:
-        """(K, n)."""
-        return len(self.window(given).offsets), self.shape(given)[2]
-
+    @abstractmethod
     def forward(self, h: Array, W: Array, b: Array, given: Shape) -> Array:
-        """``h_seen @ W + b`` of shape (V, G, n places, LANES).
+        """What comes out, of shape (V, G, units, LANES).
 
         Parameters
         ----------
         h : ndarray of shape (1 or V, G, U, LANES)
         W, b : ndarray of shape (1 or V, K, n) and (1 or V, n)
         """
+
+    @abstractmethod
+    def sums(
+        self, slopes: Array, h: Array, W: Array, b: Array, given: Shape
+    ) -> tuple[Array, Array]:
+        """The gradient by W and b in float64, summed over blocks and examples.
+
+        Parameters
+        ----------
+        slopes, h : ndarray of shape (G, units, LANES) and (G, U, LANES)
+            The gradient by what came out, and what was given.
+        W, b : ndarray of shape (K, n) and (n,)
+        """
+
+    @abstractmethod
+    def backward(self, slopes: Array, W: Array, given: Shape) -> Array:
+        """The gradient by the inputs, or what stands in for it: shape (G, U, LANES)."""
+
+
+class Linear(Weighted):
+    """At each place ``h_seen @ W + b``."""
+
+    @abstractmethod
+    def window(self, given: Shape) -> Window:
+        """Which inputs each place sees."""
+
+    def matrix(self, given: Shape) -> tuple[int, int]:
+        """(K, n)."""
+        return len(self.window(given).offsets), self.shape(given)[2]
+
+    def forward(self, h: Array, W: Array, b: Array, given: Shape) -> Array:
+        """``h_seen @ W + b``."""
         V, n_units = max(len(h), len(W)), int(np.prod(self.shape(given)))
         weights = np.zeros((len(W), -(-W.shape[1] // TILE) * TILE, W.shape[2]), h.dtype)
         weights[:, : W.shape[1]] = W
@@ -94,19 +126,16 @@ class Linear(Layer):
         products.move_weights(out, z, h, words, step, self.window(given))
         return out
 
-    def sums(self, slopes: Array, h: Array, given: Shape) -> tuple[Array, Array]:
-        """The gradient by weights and intercepts in float64, summed over blocks and examples.
-
-        Parameters
-        ----------
-        slopes, h : ndarray of shape (G, n places, LANES) and (G, U, LANES)
-        """
-        W, b = np.zeros(self.matrix(given)), np.zeros(self.shape(given)[2])
-        products.weight_sums(W, b, h, slopes, self.window(given))
-        return W, b
+    def sums(
+        self, slopes: Array, h: Array, W: Array, b: Array, given: Shape
+    ) -> tuple[Array, Array]:
+        """Products of what was given and the slopes."""
+        by_W, by_b = np.zeros(W.shape), np.zeros(b.shape)
+        products.weight_sums(by_W, by_b, h, slopes, self.window(given))
+        return by_W, by_b
 
     def backward(self, slopes: Array, W: Array, given: Shape) -> Array:
-        """The gradient by the inputs: shape (G, U, LANES)."""
+        """Products of weights and slopes."""
         out = np.empty((len(slopes), int(np.prod(given)), LANES), slopes.dtype)
         products.input_slopes(out, slopes, np.ascontiguousarray(W), self.window(given))
         return out
