@@ -84,6 +84,23 @@ def test_networks_compute_with_quantised_weights(kind):
 
 
 @every_kind
+def test_perceptrons_compute_with_quantised_weights(kind):
+    """As the same layers in a sequence do."""
+    network = Network((5, 7, 3), "tanh", kind)
+    layers = Sequential((1, 1, 5), (Dense(7), Activate("tanh"), Dense(3)), kind)
+    theta, X = RNG.normal(size=network.n_parameters), RNG.normal(size=(9, 5))
+    np.testing.assert_array_equal(network.effective(theta), layers.effective(theta))
+    np.testing.assert_allclose(network.forward(theta, X), layers.forward(theta, X), rtol=1e-12)
+    data = Data(X, random_targets("log_loss", 3, 9, RNG))
+    (f, g), (value, gradient) = (n.gradient(theta, data, "log_loss") for n in (network, layers))
+    assert f == pytest.approx(value, rel=1e-13)
+    np.testing.assert_allclose(g, gradient, rtol=1e-10, atol=1e-14)
+    assert network.inputs_are == layers.inputs_are == "centered"
+    with pytest.raises(ValueError, match="weights='int3'"):
+        Network((5, 3), "tanh", "int3")
+
+
+@every_kind
 def test_moved_weights_are_quantised_after_the_move(kind):
     """Each network of a population has quantised weights of its own."""
     network = Sequential(SMALL.image_shape, SMALL.layers, kind)

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from blackbox_es._validation import check_choice
 from blackbox_es.neural.activations import ACTIVATIONS, Activation, as_activation
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.losses import Loss, as_loss
+from blackbox_es.neural.quantisers import WEIGHTS, quantise
 from blackbox_es.neural.standins import Slope, mean_slope
 
 Array = npt.NDArray[Any]
@@ -28,6 +30,8 @@ class FlatNetwork(ABC):
 
     `Network` and `blackbox_es.neural.sequential.Sequential` are such.
     """
+
+    weights: str  # "float", or how they are quantised before they compute
 
     @property
     @abstractmethod
@@ -45,14 +49,18 @@ class FlatNetwork(ABC):
         return self.shapes[-1][1]
 
     def effective(self, theta: Array) -> Array:
-        """The parameters that compute, of those that are moved."""
-        return theta
+        """Parameters as they compute: with the weights of each layer quantised."""
+        if self.weights == "float":
+            return theta
+        coefs, intercepts = self.unpack(theta)
+        return self.pack([quantise(W, self.weights) for W in coefs], intercepts)
 
     @property
     def inputs_are(self) -> str:
         """What the first layer makes up for.
 
-        A center and a scale of each feature ("free"), one scale ("scaled"), nothing ("fixed").
+        A center and a scale of each feature ("free"), a center of each and one scale
+        ("centered"), one scale ("scaled"), nothing ("fixed").
         """
         return "free"
 
@@ -161,11 +169,13 @@ class Network(FlatNetwork):
         Numbers of inputs, of units of each hidden layer (of which there may be none), of outputs.
     activation : str or Activation
         A name in `ACTIVATIONS`, or a row.
+    weights : {"float", "ternary", "binary", "int8"}
+        What computes: see `blackbox_es.neural.sequential.Sequential`.
 
     Raises
     ------
     ValueError
-        With fewer than two layers, an empty layer or an unknown activation.
+        With fewer than two layers, an empty layer, or an unknown activation or kind of weights.
 
     Examples
     --------
@@ -178,6 +188,7 @@ class Network(FlatNetwork):
 
     layer_sizes: tuple[int, ...]
     activation: str | Activation
+    weights: str = "float"
 
     def __post_init__(self) -> None:
         if len(self.layer_sizes) < 2 or min(self.layer_sizes) < 1:
@@ -189,6 +200,7 @@ class Network(FlatNetwork):
             raise ValueError(
                 f"activation={self.activation!r} is unknown: take one of {', '.join(ACTIVATIONS)}"
             )
+        check_choice("weights", self.weights, WEIGHTS)
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
@@ -199,6 +211,11 @@ class Network(FlatNetwork):
     def n_inputs(self) -> int:
         """Features of an example."""
         return self.layer_sizes[0]
+
+    @property
+    def inputs_are(self) -> str:
+        """Weights of few bits allow for one scale of all features."""
+        return "free" if self.weights == "float" else "centered"
 
     @property
     def n_units(self) -> int:
@@ -233,17 +250,17 @@ class Network(FlatNetwork):
 
     def forward(self, theta: Array, X: Array) -> Array:
         """Raw outputs, before any softmax or logistic function: shape (n_samples, n_outputs)."""
-        return self._layers(*self.unpack(theta), X)[1][-1]
+        return self._layers(*self.unpack(self.effective(theta)), X)[1][-1]
 
     def inputs(self, theta: Array, X: Array, linear: Array | None = None) -> list[Array]:
         """What each layer is given, ``h_0 = X`` to ``h_{L-1}``: shapes (n_samples, fan_in).
 
         ``linear`` is what the first layer makes of X before its activation, where that is known.
         """
-        return self._layers(*self.unpack(theta), X, linear)[0]
+        return self._layers(*self.unpack(self.effective(theta)), X, linear)[0]
 
     def backward(self, theta: Array, data: Data, slope: Slope) -> tuple[Array, Array]:
-        coefs, intercepts = self.unpack(theta)
+        coefs, intercepts = self.unpack(self.effective(theta))
         inputs, linear = self._layers(coefs, intercepts, data.X)
         delta = slope(data.y, linear[-1], data.weight)
         parts: list[Array] = []

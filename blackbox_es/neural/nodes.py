@@ -6,7 +6,7 @@ direction in the space of units tells more than one in the far larger space of w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -219,7 +219,8 @@ class ActivationObjective(PooledLoss):
         if isinstance(self.network, Sequential):
             return LayerNoise(self.network, center, X, self.n_pairs, sigma, self.threads)
         assert isinstance(self.network, Network)
-        return ActivationNoise(self.network, center, X, self.n_pairs, sigma, self.threads)
+        center, network = self.network.effective(center), replace(self.network, weights="float")
+        return ActivationNoise(network, center, X, self.n_pairs, sigma, self.threads)
 
     def losses(self, noise: ActivationNoise | LayerNoise, key: Key) -> Array:
         """The loss of each example at each of its pairs: shape (2, batch_size n_pairs)."""

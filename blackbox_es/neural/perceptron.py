@@ -37,8 +37,10 @@ class Perceptron(ESMLP):
             check_choice("activation", self.activation, ACTIVATIONS)
 
     def _make_network(self, n_inputs: int) -> FlatNetwork:
-        if self.weights != "float":
-            hidden = ((Dense(n), Activate(self.activation)) for n in self._hidden())
-            layers = (*chain(*hidden), Dense(self.n_outputs_))
-            return Sequential((1, 1, n_inputs), layers, self.weights)
-        return Network((n_inputs, *self._hidden(), self.n_outputs_), self.activation)
+        sizes = n_inputs, *self._hidden(), self.n_outputs_
+        if self.weights == "float" or self._moves() == "activations":
+            return Network(sizes, self.activation, self.weights)
+        # What is quantised has no factors of noise: each network of a population is run by itself.
+        hidden = ((Dense(n), Activate(self.activation)) for n in self._hidden())
+        layers = (*chain(*hidden), Dense(self.n_outputs_))
+        return Sequential((1, 1, n_inputs), layers, self.weights)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es.neural.data import Data
-from blackbox_es.neural.layers import Activate, Layer, Linear, Map, Shape, Weighted
+from blackbox_es.neural.layers import Activate, Dense, Layer, Linear, Map, Shape, Weighted
 from blackbox_es.neural.layers.blocks import blocks_of, rows_of
 from blackbox_es.neural.layers.products import LANES
 from blackbox_es.neural.network import FlatNetwork
@@ -101,7 +101,9 @@ class Sequential(FlatNetwork):
 
     @property
     def inputs_are(self) -> str:
-        """Weights of many features, or of few bits, allow for one scale, if they come first."""
+        """Weights of many places, or of few bits, allow for one scale, if they come first."""
+        if isinstance(self.layers[0], Dense):
+            return "free" if self.weights == "float" else "centered"
         return "scaled" if isinstance(self.layers[0], Linear) else "fixed"
 
     def initial(self, rng: Any) -> Array:
@@ -121,11 +123,6 @@ class Sequential(FlatNetwork):
                 )
                 parts += [rng.uniform(-bound, bound, shape), rng.uniform(-bound, bound, shape[1])]
         return self.pack(parts[::2], parts[1::2])
-
-    def effective(self, theta: Array) -> Array:
-        """With the weights quantised."""
-        coefs, intercepts = self.several(theta[None])
-        return self.pack([W[0] for W in coefs], [b[0] for b in intercepts])
 
     # -- many at once ------------------------------------------------------------------------------
 

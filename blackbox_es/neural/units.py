@@ -129,11 +129,13 @@ class Units:
 
 def _of_inputs(data: Data, inputs_are: str) -> tuple[Array, Array]:
     """Center and scale of the inputs, as far as the first layer can make up for them."""
-    if inputs_are != "free":
+    if inputs_are in ("scaled", "fixed"):
         most = float(np.abs(data.X).max()) if inputs_are == "scaled" else 1.0
         return np.zeros(()), np.asarray(most or 1.0)
     center, farthest = _center(data, data.X)
     varying = farthest[farthest > 0]
+    if inputs_are == "centered":  # weights of few bits have one scale, in any unit
+        return center, np.full(center.shape, 0.5 * varying.max() if varying.size else 1.0)
     if varying.size and varying.max() <= _ALIKE * np.quantile(varying, 0.1, method="lower"):
         scale = np.full(center.shape, 0.5 * varying.max())
     else:
