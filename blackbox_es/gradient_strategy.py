@@ -20,6 +20,7 @@ from blackbox_es.samplers import Base, Isotropic, Sampler
 from blackbox_es.schedules import Schedule, value_at
 from blackbox_es.steps import Plan, State
 from blackbox_es.strategy import EvolutionStrategy
+from blackbox_es.tree import box_of, own, shown
 
 Array = npt.NDArray[Any]
 
@@ -148,13 +149,13 @@ class GradientStrategy(EvolutionStrategy):
             )
 
     @property
-    def gradient_(self) -> Array:
-        state = self.state_
+    def gradient_(self) -> Any:
+        state, into = self.state_, self._started().box
         assert isinstance(state, GradientState)
-        return state.gradient
+        return state.gradient if box_of(into) else shown(into, state.gradient)
 
     def _extras(self) -> dict[str, Any]:
-        return {"gradient": self.gradient_.copy()}
+        return {"gradient": own(self.gradient_)}
 
     def _sigma_at(self, t: int) -> float:
         sigma = float(value_at(self.sigma, t))
