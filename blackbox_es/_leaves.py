@@ -99,10 +99,14 @@ def outline_of(tree: Any, path: str) -> Any:
     where = f"x0 at {path}" if path else "x0"
     if isinstance(tree, (list, tuple)):
         raise TypeError(f"{where} is a {type(tree).__name__}: expected a dict, a list or a tuple")
+    kind = _kind(tree)
+    if kind == "torch" and str(tree.device) != "cpu":
+        raise ValueError(f"{where} is on {tree.device}: pass it .cpu(); move points where needed")
     array = as_real(tree, where)
-    if array.dtype.name not in _DTYPES:
-        raise TypeError(f"{where} is of {array.dtype}: expected one of {', '.join(_DTYPES)}")
-    return Leaf(path, array.shape, array.dtype.name, _kind(tree))
+    dtype = str(tree.dtype).removeprefix("torch.") if kind == "torch" else array.dtype.name
+    if dtype not in _DTYPES:
+        raise TypeError(f"{where} is of {dtype}: expected one of {', '.join(_DTYPES)}")
+    return Leaf(path, array.shape, dtype, kind)
 
 
 def together(outline: Any, tree: Any, name: str) -> Iterator[tuple[Leaf, Any]]:

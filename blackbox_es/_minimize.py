@@ -10,9 +10,7 @@ import numpy.typing as npt
 
 from blackbox_es import steps
 from blackbox_es._validation import as_seed, check_function, parameters
-from blackbox_es.generation import Told
-from blackbox_es.gradient_strategy import AntitheticStrategy, GradientState
-from blackbox_es.shaping import EvaluationError, resolve, shaped
+from blackbox_es.gradient_strategy import AntitheticStrategy, GradientState, estimated
 from blackbox_es.strategies import STRATEGIES, GuidedES, VanillaES
 from blackbox_es.strategy import EvolutionStrategy
 from blackbox_es.tree import bounds_for, check_points_made, planted, shown
@@ -220,14 +218,10 @@ def estimate_gradient(
         es = GuidedES(alpha=alpha, beta="auto" if beta is None else beta)
     es.set_params(sigma=sigma, n_pairs=n_pairs, **options)
     seed, state = as_seed(es.random_state), steps.init(es, center)
-    with es.evaluator(objective) as evaluator:
-        state, generation = steps.ask(es, state, seed, surrogate, tree)
-        values = evaluator(generation)
-    told = Told(generation, *shaped(resolve(es.shaping), values, 0)[:3])
-    if told.n_valid == 0:
-        raise EvaluationError("the objective is minus infinity at a point: there is no gradient")
     assert isinstance(state, GradientState)
-    return shown(tree, es.estimate(state, told))
+    with es.evaluator(objective) as evaluator:
+        gradient, _, _ = estimated(es, state, seed, surrogate, evaluator, tree)
+    return shown(tree, gradient)
 
 
 def _strategy(method: str) -> EvolutionStrategy:

@@ -210,7 +210,10 @@ def parameters(function: Any) -> Iterable[str]:
 
 def plain(value: Any) -> Any:
     """A tensor as an array, without its graph; anything else as it is."""
-    return value.detach().numpy() if hasattr(value, "detach") else value
+    if not hasattr(value, "detach"):
+        return value
+    tensor = value.detach().cpu()
+    return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
 
 
 def as_real(value: Any, where: str) -> Array:
