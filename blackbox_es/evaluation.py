@@ -87,8 +87,8 @@ class Evaluator:
         self._call = _Call(objective, vectorized, catch, seeds)
         self._workers: Any = None
         # If nobody has imported joblib, no parallel_config can be in force: spare its import.
-        wanted = n_jobs is not None or timeout is not None or "joblib" in sys.modules
-        if self._whole is None and wanted:
+        maybe = n_jobs != 1 and (n_jobs is not None or "joblib" in sys.modules)
+        if self._whole is None and (maybe or timeout is not None):
             from blackbox_es._workers import Workers
 
             workers = Workers(self._call, n_jobs, timeout, max_retries)

@@ -20,6 +20,7 @@ SMALL = {
     "own_objective.py": "--evaluations 48 --seeds 1",
     "quadratic.py": "--n 30 --evaluations 200 --seeds 2",
     "test_objective.py": "",
+    "torch_mnist.py": "--steps 30",
 }
 
 
@@ -125,6 +126,15 @@ def test_images(run):
     assert "1,347 images to train on, 450 to test" in out
     for weights in ("float", "ternary", "binary"):
         assert column(out, weights, -4) > 0.15
+
+
+def test_torch_mnist(run):
+    """Both models are far better than chance after thirty steps."""
+    pytest.importorskip("torch")
+    out = run("torch_mnist.py")
+    assert "1,347 digits to train on, 450 to test" in out
+    assert column(out, "log loss", -2) > 0.5
+    assert column(out, "mistakes, guided", -2) > 0.5
 
 
 def test_test_objective(run):
