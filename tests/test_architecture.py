@@ -39,7 +39,7 @@ ROWS = [
     {"gradient_strategy", "natural_strategy"},
     {"scaled_strategy"},
     {"strategies"},
-    {"_minimize", "neural", "problems", "model_selection", "unrolled", "torch"},
+    {"_minimize", "neural", "problems", "model_selection", "unrolled", "torch", "gymnasium"},
     {"testing", "plotting", "datasets"},
     {"__init__"},
     {"cli"},  # a user of the package like any other

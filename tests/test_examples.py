@@ -14,7 +14,9 @@ FOLDER = Path(__file__).parents[1] / "examples"
 SMALL = {
     "ask_tell.py": "--generations 4",
     "asynchronous.py": "--generations 8",
+    "cartpole.py": "--generations 4",
     "images.py": "--generations 80",
+    "jax_vmap.py": "--generations 100",
     "long_run.py": "--generations 6",
     "mnist.py": "--budget 0.001",
     "own_objective.py": "--evaluations 48 --seeds 1",
@@ -126,6 +128,22 @@ def test_images(run):
     assert "1,347 images to train on, 450 to test" in out
     for weights in ("float", "ternary", "binary"):
         assert column(out, weights, -4) > 0.15
+
+
+def test_cartpole(run):
+    """Both policies are far better than at the start."""
+    pytest.importorskip("gymnasium")
+    out = run("cartpole.py")
+    assert column(out, "pole", -1) > 100
+    assert column(out, "car", -1) > 50
+
+
+def test_jax_vmap(run):
+    """The guide is worth its price."""
+    pytest.importorskip("jax")
+    out = run("jax_vmap.py")
+    assert column(out, "guided", -1) < column(out, "values alone", -1) / 1.2
+    assert column(out, "values alone", -1) < column(out, "at the start", -1) / 2
 
 
 def test_torch_mnist(run):
