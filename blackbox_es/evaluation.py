@@ -173,7 +173,7 @@ class _Call:
     def values(self, generation: Generation, start: int, stop: int) -> Values:
         """The values of some pairs: shape (2 or 1, stop - start)."""
         values = np.empty((generation.halves, stop - start))
-        call = replace(self, into=generation.box)
+        call = self if generation.box is None else replace(self, into=generation.box)
         evaluate = call._together if self.vectorized else call._one_by_one
         n_bytes = _working_memory() if self.vectorized else _POINTS_AT_ONCE
         for first, last in generation.chunks(start, stop, n_bytes):
@@ -209,7 +209,7 @@ class _Call:
     def some(self, where: tuple[Generation, list[int]], first: int, last: int) -> list[float]:
         """The values of some rows of a generation, ``rows[first:last]``."""
         generation, rows = where
-        call = replace(self, into=generation.box)
+        call = self if generation.box is None else replace(self, into=generation.box)
         return [call.value(generation, row) for row in rows[first:last]]
 
     def center(self, where: tuple[Array, Key, Into | None], first: int, last: int) -> list[float]:

@@ -114,6 +114,28 @@ def test_estimates_follow_one_another():
     assert not np.array_equal(rows[0][0], rows[0][1])
 
 
+@pytest.mark.parametrize("alpha", [0.5, "auto"])
+def test_estimates_learn_what_the_guide_is_worth(alpha):
+    """They are those of a search whose center does not move."""
+    model, other = network(), network()
+    es = ESGradient(
+        model, squares(model), guide=lambda: model(X).sum(), alpha=alpha, random_state=3
+    )
+    x = vector(model.parameters())
+    model(X).sum().backward()
+    surrogate = vector(p.grad for p in model.parameters())
+    search = GuidedES(alpha=alpha, optimizer="sgd", learning_rate=1e-30, sigma=0.1, random_state=3)
+    search.start(x)
+    f = of_vector(other, squares(other))
+    for _ in range(4):
+        model.zero_grad()
+        es.backward()
+        points = search.ask(surrogate)
+        search.tell(points, [f(p.copy()) for p in points])
+        assert bits(search.x_) == bits(x)
+        assert bits(vector(p.grad for p in model.parameters())) == bits(search.gradient_)
+
+
 def test_gradients_add_up_as_those_of_backward():
     """Into what is there; a guide that was there is replaced."""
     model = network()
