@@ -132,6 +132,8 @@ def test_statistics_are_those_of_what_was_seen():
     np.testing.assert_allclose(cost.scale[:3], [1.0, 2.0, 4.0], rtol=0.1)
     assert cost.scale[3] == 1.0
     assert bits(cost.mean) == bits(plain.normalized(n_episodes=200, seed=1).mean)
+    pole = Rollouts("CartPole-v1")  # where observations depend on actions
+    assert bits(pole.normalized(seed=1).scale) == bits(pole.normalized(seed=1).scale)
     plain.rewards(np.zeros(3), 2, seed=4)
     raw, seen[:] = np.array(seen), []
     cost.rewards(np.zeros(3), 2, seed=4)
