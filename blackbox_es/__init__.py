@@ -35,6 +35,7 @@ _PUBLIC = {
         "VanillaES",
     ),
     "strategy": ("EvolutionStrategy",),
+    "tree": ("tree_bounds",),
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names}
 
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from blackbox_es.strategies import OrthogonalES as OrthogonalES
     from blackbox_es.strategies import VanillaES as VanillaES
     from blackbox_es.strategy import EvolutionStrategy as EvolutionStrategy
+    from blackbox_es.tree import tree_bounds as tree_bounds
 
 
 def __getattr__(name: str) -> Any:

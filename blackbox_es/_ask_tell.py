@@ -18,10 +18,10 @@ from blackbox_es._config import config
 from blackbox_es._pending import Pending, check_points, rows_of
 from blackbox_es._record import empty
 from blackbox_es._search import Results, Search, attached, begin, detached, finish, over
-from blackbox_es._validation import as_center, as_seed, as_values
+from blackbox_es._validation import as_seed, as_values
 from blackbox_es._value import freeze
-from blackbox_es.box import Box
 from blackbox_es.steps import Configuration
+from blackbox_es.tree import Into, planted, within
 
 Array = npt.NDArray[Any]
 
@@ -30,14 +30,15 @@ Array = npt.NDArray[Any]
 class AskTell(Configuration, Results):
     """A strategy that is asked for points and told their values."""
 
-    def start(self, x0: npt.ArrayLike | None) -> Self:
+    def start(self, x0: Any) -> Self:
         """Begin at ``x0``: check all parameters and reset all state.
 
         Parameters
         ----------
-        x0 : array-like of shape (n,), or None
-            Copied. float32 stays float32, anything else becomes float64. None is the middle of the
-            bounds.
+        x0 : array-like of shape (n,), tree or None
+            Copied. float32 stays float32, anything else becomes float64. A tree is of dicts, lists
+            and tuples, with arrays, tensors or floats for leaves: see `Tree`. None is the middle of
+            the bounds.
 
         Raises
         ------
@@ -52,17 +53,17 @@ class AskTell(Configuration, Results):
             self._search = Search(seed, state, record, begun, self.given(), into, None, reason)
         return self
 
-    def ask(self, surrogate_grad: npt.ArrayLike | None = None) -> Array:
+    def ask(self, surrogate_grad: Any = None) -> Any:
         """The points of the current generation; asked twice, the same points.
 
         Parameters
         ----------
-        surrogate_grad : array-like of shape (n,) or (n, k), optional
+        surrogate_grad : array-like of shape (n,) or (n, k), or tree, optional
             For strategies that are guided.
 
         Returns
         -------
-        ndarray of shape (2 n_pairs, n), read-only
+        ndarray of shape (2 n_pairs, n), read-only, or list of trees
             Rows ``x + d_1 .. x + d_P``, then ``x - d_1 .. x - d_P``.
 
         Raises
@@ -70,14 +71,14 @@ class AskTell(Configuration, Results):
         TypeError, ValueError
             For an invalid surrogate, and for another one than that of the pending generation.
         """
-        return self._begin(surrogate_grad).points()
+        return self._begin(surrogate_grad).asked()
 
     def tell(self, X: Any, values: Any = None) -> None:
         """Consume the values of the points, or change nothing and raise.
 
         Parameters
         ----------
-        X : array-like of shape (2 n_pairs, n), or iterable of (x, value)
+        X : what `ask` returned, or iterable of (x, value)
             The points as they were asked, in the same order; or, without ``values``, pairs of
             point and value in any order, some now and the others later.
         values : array-like of shape (2 n_pairs,)
@@ -168,13 +169,15 @@ class AskTell(Configuration, Results):
             warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
-def _begun_at(x0: Any, bounds: Any) -> tuple[Array, Box | None]:
+def _begun_at(x0: Any, bounds: Any) -> tuple[Array, Into | None]:
     """Where a search begins, in its own space, and what its points are folded into."""
     if x0 is None:
         into = box.resolve(bounds)
         if into is None:
             raise TypeError("x0 is None, the middle of the bounds, but there are none: give x0")
         return freeze(into.start(into.middle())), into
-    x = as_center(x0)
+    x, tree = planted(x0)
+    if tree is not None and hasattr(bounds, "params"):
+        raise ValueError("bounds is a Space, whose points have names already: x0 is a vector then")
     into = box.resolve(bounds, x.size)
-    return x if into is None else freeze(into.start(x)), into
+    return x if into is None else freeze(into.start(x)), within(tree, into)

@@ -25,11 +25,12 @@ from blackbox_es._record import HISTORY, Record
 from blackbox_es._search import STOP_REASONS, Search, detached
 from blackbox_es._validation import as_center, as_seed
 from blackbox_es._value import check, freeze, parts, same
-from blackbox_es.box import Box, resolve
+from blackbox_es.box import resolve
 from blackbox_es.checkpoint import CheckpointError
 from blackbox_es.generation import Generation
 from blackbox_es.shaping import SHAPINGS
 from blackbox_es.steps import State
+from blackbox_es.tree import Into, Tree, box_of
 
 Array = npt.NDArray[Any]
 
@@ -52,6 +53,7 @@ def save(es: Any, path: str | os.PathLike[str]) -> None:
         "seed": search.seed,
         "elapsed": search.begun,
         "stop_reason": search.stop_reason,
+        "tree": encode(search.box, arrays) if isinstance(search.box, Tree) else None,
         "state": encode(search.state, arrays),
         "record": encode({**parts(record), "rows": history}, arrays),
         "pending": pending and encode(
@@ -103,7 +105,12 @@ def _search(es: Any, meta: dict[str, Any], arrays: dict[str, Array]) -> Search:
     if reason is not None and reason not in STOP_REASONS:
         raise ValueError(f"stop reason {reason!r:.99} is invalid")
     state = decode(meta["state"], arrays)
-    x, box = as_center(state.x), resolve(es.bounds)
+    x, tree = as_center(state.x), decode(meta.get("tree"), arrays)
+    box: Into | None = resolve(es.bounds)
+    if tree is not None:
+        if not isinstance(tree, Tree) or tree.dtype != x.dtype or not same(tree.box, box):
+            raise ValueError(f"the tree is not that of the state: {tree!r:.99}")
+        box = tree
     if box is not None and box.n_free != x.size:
         raise ValueError(f"the bounds are not those of the state: {box!r:.99}")
     es.check_parameters(x.size)
@@ -130,7 +137,7 @@ def _search(es: Any, meta: dict[str, Any], arrays: dict[str, Array]) -> Search:
     return Search(seed, freeze(state), record, begun, given, box, pending, reason, n_trials, late)
 
 
-def _record(stored: dict[str, Any], x: Array, box: Box | None) -> Record:
+def _record(stored: dict[str, Any], x: Array, box: Into | None) -> Record:
     columns = stored.pop("rows")
     rows = np.empty(len(columns["mean"]), HISTORY)
     for name in HISTORY.names or ():
@@ -151,7 +158,7 @@ def _record(stored: dict[str, Any], x: Array, box: Box | None) -> Record:
     return record
 
 
-def _pending(stored: list[Any], es: Any, first: int, x: Array, box: Box | None) -> Pending:
+def _pending(stored: list[Any], es: Any, first: int, x: Array, box: Into | None) -> Pending:
     """A generation that some values are missing of."""
     generation, before, places, values, *more = stored
     check(before, x.size, x.dtype)
@@ -184,7 +191,7 @@ def _by_place(places: Array, held: Array, dtype: npt.DTypeLike, n_places: int) -
     return found
 
 
-def _check_generation(generation: Any, x: Array, box: Box | None) -> None:
+def _check_generation(generation: Any, x: Array, box: Into | None) -> None:
     if not isinstance(generation, Generation):
         raise ValueError(f"a generation is a {type(generation).__name__}")
     check(generation, x.size, x.dtype)
@@ -213,7 +220,7 @@ def _try(es: Any, state: State, pending: Pending | None) -> None:
 def _plain(name: str, given: Any, search: Search) -> Any:
     """What means the same as a parameter, and can be stored."""
     if name == "bounds" and not hasattr(given, "params"):  # a Space is more than its box
-        return search.box
+        return box_of(search.box)
     if name == "shaping":  # one of the package by its name
         return next((name for name, function in SHAPINGS.items() if given is function), given)
     return given

@@ -11,11 +11,12 @@ import numpy.typing as npt
 from blackbox_es._checkpoints import Checkpoints
 from blackbox_es._config import config
 from blackbox_es._progress import ProgressBar
-from blackbox_es._search import NotStarted, folded
+from blackbox_es._search import NotStarted, folded, user_point
 from blackbox_es._trials import Trials
 from blackbox_es._validation import check_flag, check_function
 from blackbox_es.evaluation import Callback, Evaluator, SurrogateCall
 from blackbox_es.noise import Key
+from blackbox_es.tree import check_points_made
 
 Array = npt.NDArray[Any]
 
@@ -27,7 +28,7 @@ class Fit(Trials):
     def fit(
         self,
         objective: Callable[..., Any],
-        x0: npt.ArrayLike | None = None,
+        x0: Any = None,
         surrogate_fn: Callable[..., Any] | None = None,
         callback: Callable[..., Any] | None = None,
         *,
@@ -44,11 +45,14 @@ class Fit(Trials):
             ``evaluate_generation(generation) -> (2, n_pairs)``. With a parameter ``seed`` it is
             given an integer below 2^31, the same for points that are to be compared on the same
             noise.
-        x0 : array-like of shape (n,), optional
-            None is the middle of the bounds.
+        x0 : array-like of shape (n,), or tree, optional
+            None is the middle of the bounds. All functions are given points as ``x0`` is: trees of
+            the same structure, with leaves of the same shapes and dtypes. With ``vectorized=True``
+            the leaves have one more axis, the first.
         surrogate_fn : callable, optional
-            ``surrogate_fn(x) -> (n,) or (n, k)``, called before each generation that makes use of
-            one, at ``surrogate_x_``. With a parameter ``seed`` it is given that of the generation.
+            ``surrogate_fn(x) -> (n,) or (n, k)``, or a tree, called before each generation that
+            makes use of one, at ``surrogate_x_``. With a parameter ``seed`` it is given that of the
+            generation.
         callback : callable, optional
             ``callback(intermediate_result=OptimizeResult)`` or ``callback(x)`` after each
             generation; StopIteration ends the search cleanly.
@@ -98,6 +102,7 @@ class Fit(Trials):
         if surrogate_fn is not None and not self.takes_surrogate:
             raise ValueError(f"{type(self).__name__} uses no surrogate_fn: take GuidedES")
         evaluator = self.evaluator(objective)
+        check_points_made(objective, x0)
         surrogate_of = None if surrogate_fn is None else SurrogateCall(surrogate_fn)
         wants_stop = None if callback is None else Callback(callback)
         checkpoints = Checkpoints(self, checkpoint, checkpoint_every)
@@ -115,7 +120,8 @@ class Fit(Trials):
                     self._search = self._search._replace(stop_reason="callback")
                 checkpoints.after_generation()
             if not self._search.record.concluded:
-                values = evaluator.at(self.x_, self._key, self.n_reevaluations)
+                x, into = folded(self._search, self._search.state.x), self._search.box
+                values = evaluator.at(x, self._key, self.n_reevaluations, into)
                 record = self._search.record.with_center(values)
                 self._search = self._search._replace(record=record)
         return self
@@ -144,12 +150,12 @@ class Fit(Trials):
         )
 
     @property
-    def surrogate_x_(self) -> Array | None:
+    def surrogate_x_(self) -> Any:
         """Where a surrogate gradient is made use of in the next generation; None is nowhere."""
         search = self._started()
         if search.pending is not None or not self._wants_surrogate(search.state):
             return None
-        return folded(search, self._center(search.state))
+        return user_point(search, self._center(search.state))
 
     @property
     def _key(self) -> Key:

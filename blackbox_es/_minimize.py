@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es import steps
-from blackbox_es._validation import as_center, as_seed, check_function, parameters
-from blackbox_es.generation import Told
-from blackbox_es.gradient_strategy import AntitheticStrategy, GradientState
-from blackbox_es.shaping import EvaluationError, resolve, shaped
+from blackbox_es._validation import as_seed, check_function, parameters
+from blackbox_es.gradient_strategy import AntitheticStrategy, GradientState, estimated
 from blackbox_es.strategies import STRATEGIES, GuidedES, VanillaES
 from blackbox_es.strategy import EvolutionStrategy
+from blackbox_es.tree import bounds_for, check_points_made, planted, shown
 
 Array = npt.NDArray[Any]
 
@@ -28,7 +27,7 @@ _NO_LIMIT = 2**32 - 1  # generations
 
 def minimize(
     fun: Callable[..., Any],
-    x0: npt.ArrayLike | None = None,
+    x0: Any = None,
     args: tuple[Any, ...] = (),
     *,
     method: str | None = None,
@@ -45,8 +44,9 @@ def minimize(
     ----------
     fun : callable
         ``fun(x, *args) -> float``.
-    x0 : array-like of shape (n,), optional
-        None is the middle of the bounds.
+    x0 : array-like of shape (n,), or tree, optional
+        None is the middle of the bounds. Points are given to all functions as ``x0`` is, be it a
+        tree of dicts, lists and tuples, or a tensor, and ``x`` of the result is one.
     args : tuple
         Further arguments of ``fun`` and ``jac``.
     method : {"auto", "adaptive-es", "guided-es", "orthogonal-es", "vanilla-es", "pgpe", ...}
@@ -54,8 +54,9 @@ def minimize(
     jac : callable, optional
         The surrogate gradient, ``jac(x, *args) -> (n,) or (n, k)``. It may be wrong: it says where
         to look, and only what is measured there is followed.
-    bounds : sequence of (low, high), scipy.optimize.Bounds or Box, optional
-        ``fun`` is evaluated inside only. None or infinity in a pair is no bound.
+    bounds : sequence of (low, high), scipy.optimize.Bounds, Box or tree, optional
+        ``fun`` is evaluated inside only. None or infinity in a pair is no bound. A tree is like
+        ``x0``, with a pair in the place of each leaf: see `tree_bounds`.
     constraints : ()
         There are none: others are refused.
     tol : float, optional
@@ -98,6 +99,7 @@ def minimize(
             f"{method} has no constraints: give bounds, add a penalty to the objective, or "
             "transform the variables so that all their values are allowed"
         )
+    bounds = bounds_for(x0, bounds)
     given = _parameters(method, es, options or {}, {"bounds": bounds, "tol": tol})
     es.set_params(**given)
     surrogate_fn = None if jac is None else _with_args(jac, args)
@@ -162,15 +164,15 @@ def scipy_method(method: str) -> Callable[..., Any]:
 
 def estimate_gradient(
     objective: Callable[..., Any],
-    x: npt.ArrayLike,
-    surrogate: npt.ArrayLike | None = None,
+    x: Any,
+    surrogate: Any = None,
     *,
     sigma: float = 0.1,
     n_pairs: int = 8,
     alpha: float = 0.5,
     beta: float | str | None = None,
     **options: Any,
-) -> Array:
+) -> Any:
     """The gradient estimate of one generation, for an optimizer of one's own.
 
     ``g = beta / (2 n sigma^2 P) sum_p d_p [f(x + d_p) - f(x - d_p)]`` from 2 P evaluations, with
@@ -179,8 +181,8 @@ def estimate_gradient(
     Parameters
     ----------
     objective : callable
-    x : array-like of shape (n,)
-    surrogate : array-like of shape (n,) or (n, k), optional
+    x : array-like of shape (n,), or tree
+    surrogate : array-like of shape (n,) or (n, k), or tree, optional
         Guided estimate along these; without, isotropic.
     sigma : float
         Standard deviation of each coordinate of a direction.
@@ -196,7 +198,8 @@ def estimate_gradient(
 
     Returns
     -------
-    ndarray of shape (n,)
+    ndarray of shape (n,), or tree
+        As ``x`` is, be it a tensor.
 
     Examples
     --------
@@ -206,21 +209,19 @@ def estimate_gradient(
     """
     if "bounds" in options:
         raise ValueError("bounds: an estimate at one point has none; fold the points yourself")
+    check_points_made(objective, x)
+    center, tree = planted(x)
     es: AntitheticStrategy
     if surrogate is None:
-        es = VanillaES(beta=float(np.size(x)) if beta is None else beta)
+        es = VanillaES(beta=float(center.size) if beta is None else beta)
     else:
         es = GuidedES(alpha=alpha, beta="auto" if beta is None else beta)
     es.set_params(sigma=sigma, n_pairs=n_pairs, **options)
-    seed, state = as_seed(es.random_state), steps.init(es, as_center(x))
-    with es.evaluator(objective) as evaluator:
-        state, generation = steps.ask(es, state, seed, surrogate)
-        values = evaluator(generation)
-    told = Told(generation, *shaped(resolve(es.shaping), values, 0)[:3])
-    if told.n_valid == 0:
-        raise EvaluationError("the objective is minus infinity at a point: there is no gradient")
+    seed, state = as_seed(es.random_state), steps.init(es, center)
     assert isinstance(state, GradientState)
-    return es.estimate(state, told)
+    with es.evaluator(objective) as evaluator:
+        gradient, _, _ = estimated(es, state, seed, surrogate, evaluator, tree)
+    return shown(tree, gradient)
 
 
 def _strategy(method: str) -> EvolutionStrategy:

@@ -16,6 +16,7 @@ from blackbox_es._validation import as_value
 from blackbox_es.generation import Generation
 from blackbox_es.noise import user_seed
 from blackbox_es.steps import State
+from blackbox_es.tree import Tree, flat, shown
 
 Array = npt.NDArray[Any]
 
@@ -94,6 +95,11 @@ class Pending:
             self._points = points
         return self._points
 
+    def asked(self) -> Any:
+        """The points as the user knows them: rows of an array, or a list of trees."""
+        points, into = self.points(), self.generation.box
+        return [into.show(x) for x in points] if isinstance(into, Tree) else points
+
     def pair_of(self, place: int) -> tuple[int, int]:
         """Which half of which pair is at a place."""
         generation = self.generation
@@ -109,7 +115,7 @@ class Pending:
         half, pair = self.pair_of(place)
         key = self.generation.key
         index = 0 if seeds == "generation" else pair if seeds == "pair" else place
-        x = np.asarray(self.generation.pairs(pair, pair + 1)[half, 0])
+        x = shown(self.generation.box, self.generation.pairs(pair, pair + 1)[half, 0])
         return Trial(self.first + place, x, user_seed(key, index), self.generation.index)
 
     def untold(self) -> Iterator[int]:
@@ -243,7 +249,8 @@ def rows_of(pending: Pending, pairs: Any) -> list[tuple[int, Any]]:
         rows.sort(key=pending.told.__contains__)
     found = []
     for i, (x, value) in enumerate(pairs):
-        rows = where.get(np.asarray(x, asked.dtype).tobytes(), [])
+        x = np.asarray(flat(pending.generation.box, x), asked.dtype)
+        rows = where.get(x.tobytes(), [])
         if not rows:
             raise ValueError(f"point {i} is not one of those asked in this generation")
         found.append((rows.pop(0) if len(rows) > 1 else rows[0], value))
@@ -255,7 +262,8 @@ def check_points(pending: Pending, X: Any) -> None:
     asked = pending.points()
     if X is asked:
         return
-    X = np.asarray(X)
+    into = pending.generation.box
+    X = np.asarray([into.flatten(x, "X") for x in X] if isinstance(into, Tree) else X)
     if X.shape != asked.shape:
         raise ValueError(f"X has shape {X.shape}: expected {asked.shape}, the points asked")
     wrong = np.flatnonzero((asked != X).any(axis=1))

@@ -14,9 +14,9 @@ from blackbox_es import steps
 from blackbox_es._pending import Pending
 from blackbox_es._record import Record
 from blackbox_es._value import freeze, same
-from blackbox_es.box import Box
 from blackbox_es.generation import Generation
 from blackbox_es.steps import Configuration, State
+from blackbox_es.tree import Into, own, shown
 
 Array = npt.NDArray[Any]
 
@@ -48,7 +48,7 @@ class Search(NamedTuple):
     record: Record
     begun: float  # on the clock of `time.perf_counter`
     fixed: dict[str, Any]  # the parameters that hold from the start only
-    box: Box | None  # what the points are folded into: the parameter ``bounds`` at the start
+    box: Into | None  # what the points are mapped into: ``bounds`` and the tree at the start
     pending: Pending | None = None
     stop_reason: str | None = None
     n_trials: int = 0  # of generations that are over: the id of the next one's first
@@ -168,8 +168,13 @@ def finish(
 
 
 def folded(search: Search, x: Array) -> Array:
-    """A point of the search space where the objective is evaluated."""
+    """A point of the search space as the vector where the objective is evaluated."""
     return x if search.box is None else freeze(search.box.fold(x))
+
+
+def user_point(search: Search, x: Array) -> Any:
+    """A point of the search space as what the objective is given."""
+    return shown(search.box, folded(search, x))
 
 
 class NotStarted(RuntimeError, AttributeError):
@@ -193,9 +198,9 @@ class Results:
         return self._started().state
 
     @property
-    def x_(self) -> Array:
+    def x_(self) -> Any:
         search = self._started()
-        return folded(search, search.state.x)
+        return user_point(search, search.state.x)
 
     @property
     def n_iter_(self) -> int:
@@ -214,10 +219,11 @@ class Results:
         return self._started().record.fun_best
 
     @property
-    def x_best_(self) -> Array:
+    def x_best_(self) -> Any:
         """The best point evaluated, made again from its generation; the center if that is best."""
-        best = self._started().record.best
-        return self.x_ if best is None else best[0].point(best[1])
+        search = self._started()
+        best = search.record.best
+        return self.x_ if best is None else shown(search.box, best[0].point(best[1]))
 
     @property
     def n_evaluations_(self) -> int:
@@ -252,7 +258,7 @@ class Results:
             reason = "converged"
         status, message = STOP_REASONS.get(reason or "", (-1, "running"))
         return OptimizeResult(
-            x=self.x_.copy(),
+            x=own(self.x_),
             fun=record.fun,
             success=reason in SUCCESS and not math.isnan(record.fun),
             status=status,
@@ -260,7 +266,7 @@ class Results:
             nit=search.state.t,
             nfev=record.n_evaluations,
             njev=record.n_surrogate_calls,
-            x_best=self.x_best_.copy(),
+            x_best=own(self.x_best_),
             fun_best=record.fun_best,
             n_failed=record.n_failed,
             history=record.history(),

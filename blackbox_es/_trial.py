@@ -18,7 +18,7 @@ class Trial(NamedTuple):
     ----------
     id : int
         New for each trial of a search.
-    x : ndarray of shape (n,)
+    x : ndarray of shape (n,), or tree
     seed : int
         Below 2^31: what `fit` would give an objective with a parameter ``seed``.
     generation : int
@@ -35,13 +35,15 @@ class Trial(NamedTuple):
     """
 
     id: int
-    x: Array
+    x: Any
     seed: int
     generation: int
     params: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """All of it but ``params`` as JSON, exactly: floats are written to their last bit."""
+        if not isinstance(self.x, np.ndarray):
+            raise TypeError("trial.x is a tree, which JSON does not hold exactly: pickle the trial")
         x = self.x.astype(float).tolist()
         return json.dumps(
             {

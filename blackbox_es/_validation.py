@@ -38,7 +38,7 @@ def as_value(value: Any, where: str) -> float:
             raise _too_large(value, where) from None
     if value is None:
         raise TypeError(f"{where} is None: did the objective forget `return`?")
-    array = _as_real(value, where)
+    array = as_real(value, where)
     if array.size != 1:
         raise ValueError(f"{where} has shape {array.shape}: expected one number")
     return float(array.item())
@@ -65,7 +65,7 @@ def as_values(values: Any, shape: tuple[int, ...], where: str) -> Values:
         if len(numbers) != shape[0]:
             raise ValueError(f"{where} has {len(numbers)} values: expected {shape[0]}, one a point")
         return np.array(numbers, np.float64)
-    array = _as_real(values, where)
+    array = as_real(values, where)
     if array.shape != shape:
         flat = len(shape) == 1 and array.size == shape[0] > 1
         hint = "; flatten it with .ravel()" if flat else ""
@@ -83,7 +83,7 @@ def as_center(x0: Any, name: str = "x0") -> Array:
     ValueError
         If it is empty, has more than one dimension, or an element that is masked or not finite.
     """
-    array = _as_real(x0, name)
+    array = as_real(x0, name)
     if array.ndim > 1:
         raise ValueError(
             f"{name} has shape {array.shape}: expected one dimension; pass {name}.ravel()"
@@ -125,7 +125,7 @@ def as_seed(random_state: Any) -> int:
 
 def as_surrogate(surrogate: Any, n: int) -> npt.NDArray[Any]:
     """A surrogate gradient as a real array of shape (n,) or (n, k), k at least 1; or raise."""
-    array = np.asarray(surrogate)
+    array = np.asarray(plain(surrogate))
     if array.dtype.kind not in "fiub":
         raise TypeError(f"the surrogate gradient is of dtype {array.dtype}: expected real")
     if array.ndim not in (1, 2) or len(array) != n or array.size == 0:
@@ -208,12 +208,21 @@ def parameters(function: Any) -> Iterable[str]:
         return ()
 
 
-def _as_real(value: Any, where: str) -> Array:
-    plain = value
+def plain(value: Any) -> Any:
+    """A tensor as an array, without its graph; anything else as it is."""
+    if not hasattr(value, "detach"):
+        return value
+    tensor = value.detach().cpu()
+    return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+
+
+def as_real(value: Any, where: str) -> Array:
+    """An array of real numbers, what is masked NaN; or raise TypeError or ValueError."""
+    held = plain(value)
     if isinstance(value, (list, tuple)):
-        plain = [math.nan if item is np.ma.masked else item for item in value]
+        held = [math.nan if item is np.ma.masked else plain(item) for item in value]
     try:
-        array = np.asarray(plain)
+        array = np.asarray(held)
         if array.dtype == object and all(isinstance(item, (int, float)) for item in array.flat):
             array = array.astype(np.float64)  # integers beyond 64 bits
     except OverflowError:

@@ -212,7 +212,7 @@ def resolve(bounds: Any, n: int | None = None) -> Box | None:
         try:
             pairs = [(low, high) for low, high in bounds]
         except (TypeError, ValueError):
-            known = "pairs (low, high), scipy.optimize.Bounds, a Box, a Space or None"
+            known = "pairs (low, high), scipy.optimize.Bounds, Box, Space, tree_bounds(x0, ..)"
             raise TypeError(f"bounds={bounds!r:.99}: expected {known}") from None
         low = [-np.inf if bound is None else bound for bound, _ in pairs]
         high = [np.inf if bound is None else bound for _, bound in pairs]

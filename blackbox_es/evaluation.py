@@ -26,6 +26,7 @@ from blackbox_es._validation import (
 )
 from blackbox_es.generation import Generation
 from blackbox_es.noise import Key, user_seed
+from blackbox_es.tree import Into, own, shown
 
 Array = npt.NDArray[Any]
 Values = npt.NDArray[np.float64]
@@ -71,7 +72,7 @@ class Evaluator:
         check_exceptions("catch", catch)
         check_n_jobs(n_jobs)
         seeds = common_random_numbers or "point"
-        if not _takes_seed(objective):
+        if "seed" not in parameters(objective):
             seeds = "none"
         elif vectorized and seeds != "generation":
             raise ValueError(
@@ -86,8 +87,8 @@ class Evaluator:
         self._call = _Call(objective, vectorized, catch, seeds)
         self._workers: Any = None
         # If nobody has imported joblib, no parallel_config can be in force: spare its import.
-        wanted = n_jobs is not None or timeout is not None or "joblib" in sys.modules
-        if self._whole is None and wanted:
+        maybe = n_jobs != 1 and (n_jobs is not None or "joblib" in sys.modules)
+        if self._whole is None and (maybe or timeout is not None):
             from blackbox_es._workers import Workers
 
             workers = Workers(self._call, n_jobs, timeout, max_retries)
@@ -147,14 +148,15 @@ class Evaluator:
         ordered = [known[row] for row in range(generation.n_points)]
         return np.array(ordered).reshape(generation.halves, -1)
 
-    def at(self, x: Array, key: Key, count: int = 1) -> list[float]:
+    def at(self, x: Array, key: Key, count: int = 1, into: Into | None = None) -> list[float]:
         """The objective at one point, some times, each with its own seed if it takes one.
 
         The first seed is that of the generation.
         """
+        where = x, key, into
         if self._workers is None:
-            return self._call.center((x, key), 0, count)
-        parts = self._workers("center", (x, key), count, lambda first, last: "the final center")
+            return self._call.center(where, 0, count)
+        parts = self._workers("center", where, count, lambda first, last: "the final center")
         return [value for part in parts for value in part]
 
 
@@ -166,11 +168,13 @@ class _Call:
     vectorized: bool
     catch: tuple[type[BaseException], ...]
     seeds: str  # "none", "generation", "pair" or "point": who shares a seed
+    into: Into | None = None  # what shows it the points
 
     def values(self, generation: Generation, start: int, stop: int) -> Values:
         """The values of some pairs: shape (2 or 1, stop - start)."""
         values = np.empty((generation.halves, stop - start))
-        evaluate = self._together if self.vectorized else self._one_by_one
+        call = self if generation.box is None else replace(self, into=generation.box)
+        evaluate = call._together if self.vectorized else call._one_by_one
         n_bytes = _working_memory() if self.vectorized else _POINTS_AT_ONCE
         for first, last in generation.chunks(start, stop, n_bytes):
             values[:, first - start : last - start] = evaluate(generation, first, last)
@@ -205,12 +209,13 @@ class _Call:
     def some(self, where: tuple[Generation, list[int]], first: int, last: int) -> list[float]:
         """The values of some rows of a generation, ``rows[first:last]``."""
         generation, rows = where
-        return [self.value(generation, row) for row in rows[first:last]]
+        call = self if generation.box is None else replace(self, into=generation.box)
+        return [call.value(generation, row) for row in rows[first:last]]
 
-    def center(self, where: tuple[Array, Key], first: int, last: int) -> list[float]:
+    def center(self, where: tuple[Array, Key, Into | None], first: int, last: int) -> list[float]:
         """Values at one point, with the seeds of ``first`` to ``last``."""
-        (x, key), place = where, "at the center"
-        call = self if self.seeds == "none" else replace(self, seeds="point")
+        (x, key, into), place = where, "at the center"
+        call = replace(self, seeds="none" if self.seeds == "none" else "point", into=into)
         if self.vectorized:
             calls = range(first, last)
             return [float(call.rows(x.copy()[None], key, place, i)[0]) for i in calls]
@@ -230,11 +235,12 @@ class _Call:
         return as_values(values, (len(points),), f"what the vectorized objective returned {place}")
 
     def _guarded(self, points: Array, key: Key, seed_of: int, place: str | int) -> Any:
+        x = shown(self.into, points)
         try:
             if self.seeds == "none":
-                return self.objective(points)
+                return self.objective(x)
             pair = 0 if self.seeds == "generation" else seed_of
-            return self.objective(points, seed=user_seed(key, pair))
+            return self.objective(x, seed=user_seed(key, pair))
         except self.catch:
             return math.nan
         except Exception as error:
@@ -251,14 +257,13 @@ class SurrogateCall:
     """
 
     def __init__(self, surrogate_fn: Callable[..., Any]) -> None:
-        self._surrogate_fn, self._seeded = surrogate_fn, _takes_seed(surrogate_fn)
+        self._surrogate_fn, self._seeded = surrogate_fn, "seed" in parameters(surrogate_fn)
 
-    def __call__(self, x: Array, key: Key) -> Any:
+    def __call__(self, x: Any, key: Key) -> Any:
         """The surrogate gradient at the center of a generation."""
         try:
-            if self._seeded:
-                return self._surrogate_fn(x.copy(), seed=user_seed(key, 0))
-            return self._surrogate_fn(x.copy())
+            seed = {"seed": user_seed(key, 0)} if self._seeded else {}
+            return self._surrogate_fn(own(x), **seed)
         except Exception as error:
             error.add_note(f"raised by surrogate_fn in generation {key[1]}")
             raise
@@ -285,10 +290,6 @@ class Callback:
         except StopIteration:
             return True
         return False
-
-
-def _takes_seed(function: Any) -> bool:
-    return "seed" in parameters(function)
 
 
 def _working_memory() -> int:

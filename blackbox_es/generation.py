@@ -11,8 +11,8 @@ import numpy.typing as npt
 from blackbox_es import noise
 from blackbox_es._products import outer_sum
 from blackbox_es._value import Range, Vector, Word, value
-from blackbox_es.box import Box
 from blackbox_es.samplers import Sampler
+from blackbox_es.tree import Into
 
 Array = npt.NDArray[Any]
 Seed = Annotated[int, Range(0, 2**64 - 1)]
@@ -41,7 +41,7 @@ class Generation:
     mirrored : bool
         Whether each direction is searched both ways, as a pair. The first dimension of points and
         values is ``halves``: 2 if so, else 1.
-    box : Box or None
+    box : Box, Tree or None
         What the points are folded into. The center and the directions are of the search space.
     """
 
@@ -51,7 +51,7 @@ class Generation:
     index: Word
     n_pairs: Pairs
     mirrored: bool = True
-    box: Box | None = None
+    box: Into | None = None
 
     @property
     def key(self) -> noise.Key:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from blackbox_es import optimizers
+from blackbox_es import optimizers, shaping, steps
 from blackbox_es._config import config
 from blackbox_es._scale import Scale
 from blackbox_es._validation import check_positive
 from blackbox_es._value import Vector, value
-from blackbox_es.generation import Told
+from blackbox_es.generation import Generation, Told
 from blackbox_es.samplers import Base, Isotropic, Sampler
 from blackbox_es.schedules import Schedule, value_at
+from blackbox_es.shaping import EvaluationError
 from blackbox_es.steps import Plan, State
 from blackbox_es.strategy import EvolutionStrategy
+from blackbox_es.tree import Into, box_of, own, shown
 
 Array = npt.NDArray[Any]
 
@@ -148,13 +151,13 @@ class GradientStrategy(EvolutionStrategy):
             )
 
     @property
-    def gradient_(self) -> Array:
-        state = self.state_
+    def gradient_(self) -> Any:
+        state, into = self.state_, self._started().box
         assert isinstance(state, GradientState)
-        return state.gradient
+        return state.gradient if box_of(into) else shown(into, state.gradient)
 
     def _extras(self) -> dict[str, Any]:
-        return {"gradient": self.gradient_.copy()}
+        return {"gradient": own(self.gradient_)}
 
     def _sigma_at(self, t: int) -> float:
         sigma = float(value_at(self.sigma, t))
@@ -211,6 +214,33 @@ class AntitheticStrategy(GradientStrategy):
             raise TypeError(f"sampler={self.sampler!r}: take Isotropic, LowRank or None")
         if self.sampler is not None and self.sampler.n != n:
             raise ValueError(f"sampler is for {self.sampler.n} coordinates, but x0 has {n}")
+
+
+def estimated(
+    es: AntitheticStrategy,
+    state: GradientState,
+    seed: int,
+    surrogate: Any,
+    evaluate: Callable[[Generation], Array],
+    into: Into | None = None,
+) -> tuple[Array, GradientState, float]:
+    """The estimate around a center that others move, the state that has learnt, the mean value.
+
+    Raises
+    ------
+    EvaluationError
+        If more than half of the pairs failed, or a value is minus infinity.
+    """
+    asked, generation = steps.ask(es, state, seed, surrogate, into)
+    assert isinstance(asked, GradientState)
+    values = evaluate(generation)
+    of_values = shaping.shaped(shaping.resolve(es.shaping), values, generation.index)
+    told = Told(generation, *of_values[:3], values)
+    if told.n_valid == 0:
+        raise EvaluationError("the objective is minus infinity at a point: there is no gradient")
+    gradient = es.estimate(asked, told)
+    memory = es._learn(asked.memory, told)
+    return gradient, replace(asked, t=state.t + 1, memory=memory), of_values.mean
 
 
 def _outline(state: tuple[Any, ...]) -> list[Any]:

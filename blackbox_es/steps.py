@@ -21,10 +21,10 @@ from blackbox_es._config import config
 from blackbox_es._run import Run
 from blackbox_es._validation import check_count
 from blackbox_es._value import Vector, Word, value
-from blackbox_es.box import Box
 from blackbox_es.generation import Generation, Told
 from blackbox_es.samplers import Sampler
 from blackbox_es.shaping import Shaping
+from blackbox_es.tree import Into
 
 Array = npt.NDArray[Any]
 
@@ -179,11 +179,12 @@ def init(es: Configuration, x: Array) -> State:
 
 
 def ask(
-    es: Configuration, state: State, seed: int, surrogate: Any = None, into: Box | None = None
+    es: Configuration, state: State, seed: int, surrogate: Any = None, into: Into | None = None
 ) -> tuple[State, Generation]:
     """The next generation, and the state that has taken account of the surrogate gradient.
 
-    With a box the points are folded into it, and the surrogate is that of a point folded.
+    With a box the points are folded into it, and the surrogate is that of a point folded; of a tree
+    it is one.
     """
     if surrogate is not None and not es.takes_surrogate:
         raise ValueError(f"{type(es).__name__} uses no surrogate gradient: take GuidedES")

@@ -15,6 +15,7 @@ from blackbox_es._fit import Fit
 from blackbox_es._search import BUDGETS, STOP_REASONS, Search, over
 from blackbox_es._trial import Trial
 from blackbox_es._value import same
+from blackbox_es.tree import box_of
 
 __all__ = ["STOP_REASONS", "EvolutionStrategy", "Trial"]
 
@@ -28,8 +29,9 @@ class EvolutionStrategy(Fit):
 
     Attributes
     ----------
-    x_ : ndarray of shape (n,)
+    x_ : ndarray of shape (n,), or tree
         The center reached, read-only: what to return under noise. float32 if x0 is, else float64.
+        If ``x0`` is a tree, all points are trees of the same structure, made anew each time.
     fun_ : float
         The objective at ``x_`` after `fit`, the mean of ``n_reevaluations``; until then the mean of
         the last generation's values.
@@ -122,7 +124,7 @@ class EvolutionStrategy(Fit):
         """Raise TypeError or ValueError unless the search can go on with these parameters."""
         fixed = {name: (getattr(self, name), value) for name, value in search.fixed.items()}
         n = None if search.box is None else search.box.n
-        fixed["bounds"] = box.resolve(self.bounds, n), search.box
+        fixed["bounds"] = box.resolve(self.bounds, n), box_of(search.box)
         changed = {name: pair for name, pair in fixed.items() if not same(*pair)}
         if changed:
             told = "; ".join(f"{name}={a!r:.99}, was {b!r:.99}" for name, (a, b) in changed.items())

@@ -24,8 +24,10 @@ ROWS = [
         "_encoding",
         "_run",
         "_limits",
+        "_leaves",
     },
     {"samplers", "optimizers", "theory", "box", "space", "_carriers"},
+    {"tree"},
     {"generation", "_trial", "_workers"},
     {"steps", "evaluation", "_scale"},
     {"_pending", "_record"},
@@ -37,7 +39,7 @@ ROWS = [
     {"gradient_strategy", "natural_strategy"},
     {"scaled_strategy"},
     {"strategies"},
-    {"_minimize", "neural", "problems", "model_selection", "unrolled"},
+    {"_minimize", "neural", "problems", "model_selection", "unrolled", "torch", "gymnasium"},
     {"testing", "plotting", "datasets"},
     {"__init__"},
     {"cli"},  # a user of the package like any other
@@ -171,7 +173,17 @@ def run(code):
     return done.stdout.split()
 
 
-HEAVY = ("numba", "scipy", "sklearn", "joblib", "matplotlib", "tqdm", "hypothesis", "pandas")
+HEAVY = (
+    "numba",
+    "scipy",
+    "sklearn",
+    "joblib",
+    "matplotlib",
+    "tqdm",
+    "hypothesis",
+    "pandas",
+    "torch",
+)
 
 
 def test_import_is_light():

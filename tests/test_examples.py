@@ -14,12 +14,15 @@ FOLDER = Path(__file__).parents[1] / "examples"
 SMALL = {
     "ask_tell.py": "--generations 4",
     "asynchronous.py": "--generations 8",
+    "cartpole.py": "--generations 4",
     "images.py": "--generations 80",
+    "jax_vmap.py": "--generations 100",
     "long_run.py": "--generations 6",
     "mnist.py": "--budget 0.001",
     "own_objective.py": "--evaluations 48 --seeds 1",
     "quadratic.py": "--n 30 --evaluations 200 --seeds 2",
     "test_objective.py": "",
+    "torch_mnist.py": "--steps 30",
 }
 
 
@@ -125,6 +128,31 @@ def test_images(run):
     assert "1,347 images to train on, 450 to test" in out
     for weights in ("float", "ternary", "binary"):
         assert column(out, weights, -4) > 0.15
+
+
+def test_cartpole(run):
+    """Both policies are far better than at the start."""
+    pytest.importorskip("gymnasium")
+    out = run("cartpole.py")
+    assert column(out, "pole", -1) > 100
+    assert column(out, "car", -1) > 50
+
+
+def test_jax_vmap(run):
+    """The guide is worth its price."""
+    pytest.importorskip("jax")
+    out = run("jax_vmap.py")
+    assert column(out, "guided", -1) < column(out, "values alone", -1) / 1.2
+    assert column(out, "values alone", -1) < column(out, "at the start", -1) / 2
+
+
+def test_torch_mnist(run):
+    """Both models are far better than chance after thirty steps."""
+    pytest.importorskip("torch")
+    out = run("torch_mnist.py")
+    assert "1,347 digits to train on, 450 to test" in out
+    assert column(out, "log loss", -2) > 0.5
+    assert column(out, "mistakes, guided", -2) > 0.5
 
 
 def test_test_objective(run):

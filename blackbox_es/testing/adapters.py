@@ -86,7 +86,7 @@ class WithSurrogate:
 
     def ask(self) -> Array:
         """The points of the current generation."""
-        return self.es.ask(self.surrogate_fn(self.es.x_))
+        return self.es.ask(self.surrogate_fn(self.es.x_))  # type: ignore[no-any-return]
 
     def tell(self, X: Any, values: Any) -> None:
         """Consume their values."""
