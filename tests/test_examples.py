@@ -23,6 +23,7 @@ SMALL = {
     "quadratic.py": "--n 30 --evaluations 200 --seeds 2",
     "test_objective.py": "",
     "torch_mnist.py": "--steps 30",
+    "vq_autoencoder.py": "--seconds 0.3",
 }
 
 
@@ -128,6 +129,13 @@ def test_images(run):
     assert "1,347 images to train on, 450 to test" in out
     for weights in ("float", "ternary", "binary"):
         assert column(out, weights, -4) > 0.15
+
+
+def test_vq_autoencoder(run):
+    """Both ways learn something."""
+    out = run("vq_autoencoder.py")
+    for way in ("straight through", "guided"):
+        assert column(out, way, -3) < 200
 
 
 def test_cartpole(run):
