@@ -16,6 +16,7 @@ _PUBLIC = {
     "_value": ("value",),
     "box": ("Box",),
     "checkpoint": ("CheckpointError",),
+    "diagnostics": ("gradient_diagnostics",),
     "shaping": ("EvaluationError",),
     "neural": ("ESConvNetClassifier", "ESMLPClassifier", "ESMLPRegressor", "ESTuner"),
     "optimizers": ("Adam", "ClipUp", "SGD"),
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from blackbox_es._value import value as value
     from blackbox_es.box import Box as Box
     from blackbox_es.checkpoint import CheckpointError as CheckpointError
+    from blackbox_es.diagnostics import gradient_diagnostics as gradient_diagnostics
     from blackbox_es.model_selection import ESSearchCV as ESSearchCV
     from blackbox_es.neural import ESConvNetClassifier as ESConvNetClassifier
     from blackbox_es.neural import ESMLPClassifier as ESMLPClassifier

@@ -16,10 +16,11 @@ from blackbox_es._scale import Scale
 from blackbox_es._validation import check_positive
 from blackbox_es._value import Vector, value
 from blackbox_es.generation import Told
-from blackbox_es.samplers import Base, Isotropic, Sampler
+from blackbox_es.samplers import Base, Guided, Isotropic, Sampler
 from blackbox_es.schedules import Schedule, value_at
 from blackbox_es.steps import Plan, State
 from blackbox_es.strategy import EvolutionStrategy
+from blackbox_es.theory import mean_squared_error
 
 Array = npt.NDArray[Any]
 
@@ -44,13 +45,11 @@ class GradientState(State):
 
 
 @config
-class GradientStrategy(EvolutionStrategy):
-    """Strategies that estimate a gradient, and follow it by an optimizer.
+class DescentStrategy(EvolutionStrategy):
+    """Strategies that follow a direction by an optimizer.
 
     Parameters
     ----------
-    sigma : float or schedule
-        Standard deviation of each coordinate of a direction.
     optimizer : {"adam", "sgd", "clipup"} or Optimizer
     learning_rate : float or schedule
         For an optimizer that has none of its own.
@@ -58,10 +57,9 @@ class GradientStrategy(EvolutionStrategy):
     Attributes
     ----------
     gradient_ : ndarray of shape (n,)
-        The last estimate.
+        The direction followed last.
     """
 
-    sigma: float | Schedule = 0.1
     optimizer: str | optimizers.Optimizer = "adam"
     learning_rate: float | Schedule = 0.01
 
@@ -80,6 +78,10 @@ class GradientStrategy(EvolutionStrategy):
     @abstractmethod
     def estimate(self, state: GradientState, told: Told) -> Array:
         """The gradient estimate of a generation: shape (n,), dtype of the center."""
+
+    def _plan(self, sampler: Sampler) -> Plan:
+        """How many directions of the sampler are searched."""
+        return Plan(sampler, self.pairs(sampler.n))
 
     def _learn(self, memory: Any, told: Told) -> Any:
         """The memory after a generation."""
@@ -110,7 +112,7 @@ class GradientStrategy(EvolutionStrategy):
     def _ask(self, state: State, surrogate: Any) -> tuple[State, Plan]:
         assert isinstance(state, GradientState)
         memory, sampler = self._search_at(state, surrogate)
-        plan = Plan(sampler, self.pairs(state.x.size))
+        plan = self._plan(sampler)
         if memory is state.memory:
             return state, plan
         return replace(state, memory=memory), plan
@@ -128,13 +130,16 @@ class GradientStrategy(EvolutionStrategy):
 
     def check_parameters(self, n: int) -> None:
         super().check_parameters(n)
-        for name in ("sigma", "learning_rate"):
-            given = getattr(self, name)
-            found = self.finds_scale and isinstance(given, str) and given == "auto"
-            if not callable(given) and not found:
-                also = ', "auto" or a schedule' if self.finds_scale else " or a schedule"
-                check_positive(name, given, also=also)
+        self._check_rate("learning_rate")
         self._rule.check()
+
+    def _check_rate(self, name: str) -> None:
+        """Raise unless a parameter is positive, a schedule, or "auto" where that is known."""
+        given = getattr(self, name)
+        found = self.finds_scale and isinstance(given, str) and given == "auto"
+        if not callable(given) and not found:
+            also = ', "auto" or a schedule' if self.finds_scale else " or a schedule"
+            check_positive(name, given, also=also)
 
     def _check_state(self, state: State) -> None:
         assert isinstance(state, GradientState)
@@ -155,6 +160,35 @@ class GradientStrategy(EvolutionStrategy):
 
     def _extras(self) -> dict[str, Any]:
         return {"gradient": self.gradient_.copy()}
+
+
+@config
+class GradientStrategy(DescentStrategy):
+    """Strategies that estimate a gradient, and follow it by an optimizer.
+
+    Parameters
+    ----------
+    sigma : float or schedule
+        Standard deviation of each coordinate of a direction.
+
+    Attributes
+    ----------
+    gradient_ : ndarray of shape (n,)
+        The last estimate.
+    """
+
+    sigma: float | Schedule = 0.1
+
+    def _errors(self, state: GradientState, told: Told, r: float) -> tuple[float, float] | None:
+        """Squared bias and variance of the estimate over ``|grad|^2``, if there is a closed form.
+
+        For raw values of a linear or quadratic objective, r being that of the guides.
+        """
+        return None
+
+    def check_parameters(self, n: int) -> None:
+        super().check_parameters(n)
+        self._check_rate("sigma")
 
     def _sigma_at(self, t: int) -> float:
         sigma = float(value_at(self.sigma, t))
@@ -192,6 +226,20 @@ class AntitheticStrategy(GradientStrategy):
 
     def _beta(self, state: GradientState, told: Told) -> float:
         return self._auto_beta(state, told) if isinstance(self.beta, str) else self.beta
+
+    def _errors(self, state: GradientState, told: Told, r: float) -> tuple[float, float] | None:
+        sampler = told.generation.sampler
+        alpha, k, base = 1.0, 0, sampler
+        if isinstance(sampler, Guided):
+            alpha, k, base = sampler.alpha, len(sampler.rows), sampler.base
+        if not isinstance(base, Isotropic):
+            return None  # signs and directions that are held vary otherwise than normals
+        beta = self._beta(state, told)
+        error, bias = (
+            mean_squared_error(alpha, beta, r, n=sampler.n, k=k, n_pairs=n_pairs)
+            for n_pairs in (told.n_valid, math.inf)
+        )
+        return bias, error - bias
 
     def _sigma(self, state: GradientState) -> float:
         """The scale of the search in the generation to come."""

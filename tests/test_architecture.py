@@ -37,7 +37,7 @@ ROWS = [
     {"gradient_strategy", "natural_strategy"},
     {"scaled_strategy"},
     {"strategies"},
-    {"_minimize", "neural", "problems", "model_selection", "unrolled"},
+    {"_minimize", "diagnostics", "neural", "problems", "model_selection", "unrolled"},
     {"testing", "plotting", "datasets"},
     {"__init__"},
     {"cli"},  # a user of the package like any other
