@@ -33,6 +33,7 @@ _PUBLIC = {
         "AdaptiveES",
         "GuidedES",
         "OrthogonalES",
+        "SurrogateDescent",
         "VanillaES",
     ),
     "strategy": ("EvolutionStrategy",),
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from blackbox_es.strategies import AdaptiveES as AdaptiveES
     from blackbox_es.strategies import GuidedES as GuidedES
     from blackbox_es.strategies import OrthogonalES as OrthogonalES
+    from blackbox_es.strategies import SurrogateDescent as SurrogateDescent
     from blackbox_es.strategies import VanillaES as VanillaES
     from blackbox_es.strategy import EvolutionStrategy as EvolutionStrategy
 

@@ -13,7 +13,7 @@ from blackbox_es._validation import as_center, as_seed, check_function, paramete
 from blackbox_es.generation import Told
 from blackbox_es.gradient_strategy import AntitheticStrategy, GradientState
 from blackbox_es.shaping import EvaluationError, resolve, shaped
-from blackbox_es.strategies import STRATEGIES, GuidedES, VanillaES
+from blackbox_es.strategies import METHODS, GuidedES, VanillaES
 from blackbox_es.strategy import EvolutionStrategy
 
 Array = npt.NDArray[Any]
@@ -50,7 +50,7 @@ def minimize(
     args : tuple
         Further arguments of ``fun`` and ``jac``.
     method : {"auto", "adaptive-es", "guided-es", "orthogonal-es", "vanilla-es", "pgpe", ...}
-        "auto", as None, is "adaptive-es". All names are in `blackbox_es.strategies.STRATEGIES`.
+        "auto", as None, is "adaptive-es". All names are in `blackbox_es.strategies.METHODS`.
     jac : callable, optional
         The surrogate gradient, ``jac(x, *args) -> (n,) or (n, k)``. It may be wrong: it says where
         to look, and only what is measured there is followed.
@@ -224,9 +224,9 @@ def estimate_gradient(
 
 
 def _strategy(method: str) -> EvolutionStrategy:
-    if not isinstance(method, str) or method not in STRATEGIES:
-        raise ValueError(f"method={method!r} is unknown: take {', '.join(map(repr, STRATEGIES))}")
-    return STRATEGIES[method]()
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(f"method={method!r} is unknown: take {', '.join(map(repr, METHODS))}")
+    return METHODS[method]()
 
 
 def _parameters(

@@ -15,7 +15,7 @@ from blackbox_es.samplers.guided import Guided, orthonormal_rows, unit_guide
 from blackbox_es.samplers.low_rank import LowRank
 from blackbox_es.samplers.normal import Affine, Diagonal, Isotropic
 from blackbox_es.samplers.orthogonal import Orthogonal
-from blackbox_es.samplers.probes import Axes, Chosen
+from blackbox_es.samplers.probes import Axes, Chosen, Still
 
 __all__ = [
     "Affine",
@@ -29,6 +29,7 @@ __all__ = [
     "LowRank",
     "Orthogonal",
     "Sampler",
+    "Still",
     "directions",
     "orthonormal_rows",
     "unit_guide",

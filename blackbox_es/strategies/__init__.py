@@ -7,6 +7,7 @@ from blackbox_es.strategies.nres import NRES
 from blackbox_es.strategies.orthogonal import OrthogonalES
 from blackbox_es.strategies.pgpe import PGPE
 from blackbox_es.strategies.snes import SNES
+from blackbox_es.strategies.surrogate_descent import SurrogateDescent
 from blackbox_es.strategies.vanilla import VanillaES
 from blackbox_es.strategies.xnes import XNES
 from blackbox_es.strategy import EvolutionStrategy
@@ -22,9 +23,14 @@ STRATEGIES: dict[str, type[EvolutionStrategy]] = {
     "ars": ARS,
     "nres": NRES,
 }
+# What they are compared with: it draws nothing at random, so not all of their laws hold.
+BASELINES: dict[str, type[EvolutionStrategy]] = {"surrogate-descent": SurrogateDescent}
+METHODS = STRATEGIES | BASELINES
 
 __all__ = [
     "ARS",
+    "BASELINES",
+    "METHODS",
     "NRES",
     "PGPE",
     "SNES",
@@ -33,5 +39,6 @@ __all__ = [
     "AdaptiveES",
     "GuidedES",
     "OrthogonalES",
+    "SurrogateDescent",
     "VanillaES",
 ]
