@@ -20,7 +20,16 @@ _PUBLIC = {
     "shaping": ("EvaluationError",),
     "neural": ("ESConvNetClassifier", "ESMLPClassifier", "ESMLPRegressor", "ESTuner"),
     "optimizers": ("Adam", "ClipUp", "SGD"),
-    "samplers": ("Affine", "Diagonal", "Elongated", "Guided", "Isotropic", "LowRank", "Orthogonal"),
+    "samplers": (
+        "Affine",
+        "Diagonal",
+        "Elongated",
+        "Guided",
+        "Isotropic",
+        "LowRank",
+        "Orthogonal",
+        "Split",
+    ),
     "schedules": ("Cosine", "Exponential", "Linear"),
     "model_selection": ("ESSearchCV",),
     "space": ("Choice", "Int", "Log", "Real", "Space"),
@@ -28,6 +37,7 @@ _PUBLIC = {
         "ARS",
         "NRES",
         "PGPE",
+        "SGES",
         "SNES",
         "XNES",
         "AdaptiveES",
@@ -66,6 +76,7 @@ if TYPE_CHECKING:
     from blackbox_es.samplers import Isotropic as Isotropic
     from blackbox_es.samplers import LowRank as LowRank
     from blackbox_es.samplers import Orthogonal as Orthogonal
+    from blackbox_es.samplers import Split as Split
     from blackbox_es.schedules import Cosine as Cosine
     from blackbox_es.schedules import Exponential as Exponential
     from blackbox_es.schedules import Linear as Linear
@@ -78,6 +89,7 @@ if TYPE_CHECKING:
     from blackbox_es.strategies import ARS as ARS
     from blackbox_es.strategies import NRES as NRES
     from blackbox_es.strategies import PGPE as PGPE
+    from blackbox_es.strategies import SGES as SGES
     from blackbox_es.strategies import SNES as SNES
     from blackbox_es.strategies import XNES as XNES
     from blackbox_es.strategies import AdaptiveES as AdaptiveES

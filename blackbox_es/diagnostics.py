@@ -14,7 +14,7 @@ from blackbox_es import steps
 from blackbox_es._validation import as_center, check_count, check_function
 from blackbox_es.generation import Generation, Told
 from blackbox_es.gradient_strategy import GradientState, GradientStrategy
-from blackbox_es.samplers import Guided, Orthogonal
+from blackbox_es.samplers import Guided, Orthogonal, Split
 from blackbox_es.shaping import EvaluationError, resolve, shaped
 from blackbox_es.theory import SurrogateQuality
 
@@ -202,7 +202,7 @@ def _quality(
 ) -> tuple[float | None, Measured | None]:
     """What the guides of a generation are worth: the truth, and that by differences."""
     sampler = generations[0][0].sampler
-    if not isinstance(sampler, (Guided, Orthogonal)) or not len(sampler.rows):
+    if not isinstance(sampler, (Guided, Orthogonal, Split)) or not len(sampler.rows):
         return None, None
     r = float(np.square(sampler.rows.astype(float) @ unit).sum())
     if not isinstance(sampler, Guided) or sampler.alpha in (0.0, 1.0):

@@ -6,6 +6,7 @@ from blackbox_es.strategies.guided import GuidedES
 from blackbox_es.strategies.nres import NRES
 from blackbox_es.strategies.orthogonal import OrthogonalES
 from blackbox_es.strategies.pgpe import PGPE
+from blackbox_es.strategies.sges import SGES
 from blackbox_es.strategies.snes import SNES
 from blackbox_es.strategies.surrogate_descent import SurrogateDescent
 from blackbox_es.strategies.vanilla import VanillaES
@@ -17,6 +18,7 @@ STRATEGIES: dict[str, type[EvolutionStrategy]] = {
     "guided-es": GuidedES,
     "vanilla-es": VanillaES,
     "orthogonal-es": OrthogonalES,
+    "sges": SGES,
     "pgpe": PGPE,
     "snes": SNES,
     "xnes": XNES,
@@ -33,6 +35,7 @@ __all__ = [
     "METHODS",
     "NRES",
     "PGPE",
+    "SGES",
     "SNES",
     "STRATEGIES",
     "XNES",
