@@ -35,6 +35,7 @@ _PUBLIC = {
     "space": ("Choice", "Int", "Log", "Real", "Space"),
     "strategies": (
         "ARS",
+        "ASEBO",
         "NRES",
         "PGPE",
         "SGES",
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from blackbox_es.space import Real as Real
     from blackbox_es.space import Space as Space
     from blackbox_es.strategies import ARS as ARS
+    from blackbox_es.strategies import ASEBO as ASEBO
     from blackbox_es.strategies import NRES as NRES
     from blackbox_es.strategies import PGPE as PGPE
     from blackbox_es.strategies import SGES as SGES

@@ -2,6 +2,7 @@
 
 from blackbox_es.strategies.adaptive import AdaptiveES
 from blackbox_es.strategies.ars import ARS
+from blackbox_es.strategies.asebo import ASEBO
 from blackbox_es.strategies.guided import GuidedES
 from blackbox_es.strategies.nres import NRES
 from blackbox_es.strategies.orthogonal import OrthogonalES
@@ -19,6 +20,7 @@ STRATEGIES: dict[str, type[EvolutionStrategy]] = {
     "vanilla-es": VanillaES,
     "orthogonal-es": OrthogonalES,
     "sges": SGES,
+    "asebo": ASEBO,
     "pgpe": PGPE,
     "snes": SNES,
     "xnes": XNES,
@@ -31,6 +33,7 @@ METHODS = STRATEGIES | BASELINES
 
 __all__ = [
     "ARS",
+    "ASEBO",
     "BASELINES",
     "METHODS",
     "NRES",
