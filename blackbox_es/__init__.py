@@ -36,6 +36,7 @@ _PUBLIC = {
     "strategies": (
         "ARS",
         "ASEBO",
+        "CMAES",
         "NRES",
         "PGPE",
         "SGES",
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     from blackbox_es.space import Space as Space
     from blackbox_es.strategies import ARS as ARS
     from blackbox_es.strategies import ASEBO as ASEBO
+    from blackbox_es.strategies import CMAES as CMAES
     from blackbox_es.strategies import NRES as NRES
     from blackbox_es.strategies import PGPE as PGPE
     from blackbox_es.strategies import SGES as SGES

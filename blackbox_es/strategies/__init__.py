@@ -3,6 +3,7 @@
 from blackbox_es.strategies.adaptive import AdaptiveES
 from blackbox_es.strategies.ars import ARS
 from blackbox_es.strategies.asebo import ASEBO
+from blackbox_es.strategies.cma_es import CMAES
 from blackbox_es.strategies.guided import GuidedES
 from blackbox_es.strategies.nres import NRES
 from blackbox_es.strategies.orthogonal import OrthogonalES
@@ -27,14 +28,19 @@ STRATEGIES: dict[str, type[EvolutionStrategy]] = {
     "ars": ARS,
     "nres": NRES,
 }
-# What they are compared with: it draws nothing at random, so not all of their laws hold.
-BASELINES: dict[str, type[EvolutionStrategy]] = {"surrogate-descent": SurrogateDescent}
+# What they are compared with: one draws nothing at random, one mirrors nothing, so that not all of
+# their laws hold.
+BASELINES: dict[str, type[EvolutionStrategy]] = {
+    "surrogate-descent": SurrogateDescent,
+    "cma-es": CMAES,
+}
 METHODS = STRATEGIES | BASELINES
 
 __all__ = [
     "ARS",
     "ASEBO",
     "BASELINES",
+    "CMAES",
     "METHODS",
     "NRES",
     "PGPE",
