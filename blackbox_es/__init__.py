@@ -18,7 +18,13 @@ _PUBLIC = {
     "checkpoint": ("CheckpointError",),
     "diagnostics": ("gradient_diagnostics",),
     "shaping": ("EvaluationError",),
-    "neural": ("ESConvNetClassifier", "ESMLPClassifier", "ESMLPRegressor", "ESTuner"),
+    "neural": (
+        "ESConvNetClassifier",
+        "ESMLPClassifier",
+        "ESMLPRegressor",
+        "ESTuner",
+        "safe_sigmas",
+    ),
     "optimizers": ("Adam", "ClipUp", "SGD"),
     "samplers": (
         "Affine",
@@ -68,6 +74,7 @@ if TYPE_CHECKING:
     from blackbox_es.neural import ESMLPClassifier as ESMLPClassifier
     from blackbox_es.neural import ESMLPRegressor as ESMLPRegressor
     from blackbox_es.neural import ESTuner as ESTuner
+    from blackbox_es.neural import safe_sigmas as safe_sigmas
     from blackbox_es.optimizers import SGD as SGD
     from blackbox_es.optimizers import Adam as Adam
     from blackbox_es.optimizers import ClipUp as ClipUp

@@ -16,7 +16,7 @@ from blackbox_es._scale import Scale
 from blackbox_es._validation import check_positive
 from blackbox_es._value import Vector, value
 from blackbox_es.generation import Told
-from blackbox_es.samplers import Base, Guided, Isotropic, Sampler
+from blackbox_es.samplers import Base, Diagonal, Guided, Isotropic, Sampler
 from blackbox_es.schedules import Schedule, value_at
 from blackbox_es.steps import Plan, State
 from blackbox_es.strategy import EvolutionStrategy
@@ -215,7 +215,9 @@ class AntitheticStrategy(GradientStrategy):
     """
 
     beta: float | str = "auto"
-    sampler: Base | None = None
+    sampler: Base | Diagonal | None = None
+
+    takes_scales: ClassVar[bool] = False  # whether the sampler may be Diagonal
 
     @abstractmethod
     def _auto_beta(self, state: GradientState, told: Told) -> float:
@@ -245,20 +247,33 @@ class AntitheticStrategy(GradientStrategy):
         """The scale of the search in the generation to come."""
         return self._sigma_at(state.t)
 
-    def _base(self, state: GradientState) -> Base:
+    def _base(self, state: GradientState) -> Any:
         sigma = self._sigma(state)
         if self.sampler is None:
             return Isotropic(state.x.size, sigma)
+        if isinstance(self.sampler, Diagonal):
+            return self.sampler.scaled(sigma, state.x.dtype)
         return self.sampler.with_sigma(sigma)
 
     def check_parameters(self, n: int) -> None:
         super().check_parameters(n)
         if self.beta != "auto":
             check_positive("beta", self.beta, also=' or "auto"')
-        if self.sampler is not None and not isinstance(self.sampler, Base):
-            raise TypeError(f"sampler={self.sampler!r}: take Isotropic, LowRank or None")
-        if self.sampler is not None and self.sampler.n != n:
-            raise ValueError(f"sampler is for {self.sampler.n} coordinates, but x0 has {n}")
+        self._check_sampler(n)
+
+    def _check_sampler(self, n: int) -> None:
+        sampler = self.sampler
+        if sampler is None:
+            return
+        if not isinstance(sampler, (Base, Diagonal) if self.takes_scales else Base):
+            kinds = "Isotropic, LowRank, Diagonal" if self.takes_scales else "Isotropic, LowRank"
+            raise TypeError(f"sampler={sampler!r}: take {kinds} or None")
+        if sampler.n != n:
+            raise ValueError(f"sampler is for {sampler.n} coordinates, but x0 has {n}")
+        if isinstance(sampler, Diagonal):
+            sigmas = sampler.sigmas
+            if not (np.isfinite(sigmas).all() and (sigmas > 0.0).all()):
+                raise ValueError(f"sampler={sampler!r}: expected positive scales")
 
 
 def _outline(state: tuple[Any, ...]) -> list[Any]:

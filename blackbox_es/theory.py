@@ -21,14 +21,14 @@ Array = npt.NDArray[Any]
 _MOST = math.log(10.0)  # of a generation's root mean square over the running geometric mean
 
 
-def _moments(alpha: float, r: float, n: int, k: int) -> tuple[float, float]:
+def _moments(alpha: float, r: float, n: float, k: int) -> tuple[float, float]:
     """``g^T Sigma g / |g|^2`` and ``g^T Sigma^2 g / |g|^2``."""
     outside = alpha / n
     inside = outside + ((1.0 - alpha) / k if k else 0.0)
     return outside * (1.0 - r) + inside * r, outside**2 * (1.0 - r) + inside**2 * r
 
 
-def optimal_beta(alpha: float, r: float, *, n: int, k: int, n_pairs: int) -> float:
+def optimal_beta(alpha: float, r: float, *, n: float, k: int, n_pairs: int) -> float:
     """The beta with the least mean squared error of the gradient estimate.
 
     ``beta = P m1 / ((P + 1) m2 + m1)`` with ``m1 = g^T Sigma g / |g|^2`` and
@@ -41,7 +41,8 @@ def optimal_beta(alpha: float, r: float, *, n: int, k: int, n_pairs: int) -> flo
     r : float in [0, 1]
         Squared cosine between the gradient and the subspace.
     n, k, n_pairs : int
-        Dimension, dimension of the subspace (0 for isotropic search), number of pairs.
+        Dimension, dimension of the subspace (0 for isotropic search), number of pairs. Where scales
+        differ, k = 0 and n = ``1 / tr Sigma^2``, it is best on average over gradients.
 
     Examples
     --------
