@@ -141,7 +141,8 @@ def gradient_diagnostics(
         raise ValueError(f"bounds={es.bounds!r}: a fold has kinks; start a search without bounds")
     check_count("n_estimates", n_estimates, low=3)
     check_function("true_gradient_fn", true_gradient_fn)
-    before = state = es.state_
+    search = es._started()
+    before = state = search.state if search.pending is None else search.pending.before
     x = before.x
     truth = as_center(true_gradient_fn(x.copy())).astype(float)
     size = float(np.linalg.norm(truth))

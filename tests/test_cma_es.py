@@ -20,9 +20,11 @@ def ellipsoid(x):
     return (np.geomspace(1.0, 1e4, n) * (x @ turn) ** 2).sum(axis=-1)
 
 
-def test_the_updates_are_those_of_cmaes():
+@pytest.mark.parametrize("sigma", [0.3, 1e-3])  # near, and on a long way, where paths are stalled
+def test_the_updates_are_those_of_cmaes(sigma):
     """Told the same points and values, cmaes has the same mean, scale, matrix and paths."""
-    es, twin = CMAES(**OPTIONS).start(X0), cmaes.CMA(X0, 0.3, population_size=8)
+    es = CMAES(**{**OPTIONS, "sigma": sigma, "max_iter": 20}).start(X0)
+    twin = cmaes.CMA(X0, sigma, population_size=8)
     while not es.stop_reason_:
         X = es.ask()
         values = [bowl(x) for x in X]

@@ -84,14 +84,19 @@ def test_errors_are_those_of_the_jackknife():
 def test_a_search_is_not_touched():
     """With diagnostics in a callback it is the search that it is without."""
     seen = []
-    es = GuidedES(max_iter=4, random_state=0)
+    es = GuidedES(n_guides=2, max_iter=4, random_state=0)
     es.fit(bowl, X0, slope, lambda x: seen.append(
         gradient_diagnostics(es, bowl, slope, slope, n_estimates=3)))  # fmt: skip
-    assert bits(es.x_) == bits(GuidedES(max_iter=4, random_state=0).fit(bowl, X0, slope).x_)
+    alone = GuidedES(n_guides=2, max_iter=4, random_state=0).fit(bowl, X0, slope)
+    assert bits(es.x_) == bits(alone.x_)
     assert len(seen) == 4
     before = snapshot(es)
     found = gradient_diagnostics(es, bowl, slope, slope, n_estimates=3)
     assert snapshot(es) == before
+    es.start(X0)
+    between = gradient_diagnostics(es, bowl, slope, slope, n_estimates=3)
+    es.ask(slope(X0))
+    assert gradient_diagnostics(es, bowl, slope, slope, n_estimates=3) == between
     assert repr(found).splitlines()[-1].split()[0] == "r"
     ranked = VanillaES(shaping="centered_ranks").start(X0)
     assert gradient_diagnostics(ranked, bowl, slope, n_estimates=3).variance.theory is None

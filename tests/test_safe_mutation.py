@@ -40,7 +40,7 @@ def test_the_floor():
 
 
 def test_examples_do_not_cancel():
-    """Means of squares over examples, sums over outputs."""
+    """Squares are summed, over examples and outputs."""
     signs = np.array([1.0, -1.0, 2.0, -2.0])
 
     def outputs(theta):

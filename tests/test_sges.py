@@ -6,6 +6,7 @@ from problems import X0, bits, bowl
 
 from blackbox_es import SGES, Split, VanillaES, gradient_diagnostics
 from blackbox_es.samplers import directions, orthonormal_rows, unit_guide
+from blackbox_es.strategies.sges import _moments
 from blackbox_es.testing.statistics import assert_mean
 
 KEY = (3, 5)
@@ -73,6 +74,12 @@ def test_bias_and_variance_are_the_closed_forms(n_past, n_pairs, beta):
         assert part.error < 0.08 * total
 
 
+def test_the_variance_of_the_number_inside():
+    """A gradient along one guide: z^2 with probability 1/2 of one pair, of just one of two pairs."""
+    assert _moments(0.5, 1.0, n=9, k=1, n_pairs=1) == (0.5, 0.25, 3 / 2 - 1 / 4)
+    assert _moments(0.5, 1.0, n=9, k=1, n_pairs=2) == (0.5, 0.25, 2 / 4)
+
+
 def test_alpha_follows_the_better_half():
     """Times or over 1.1 as the best of pairs is better inside or across; as it is if alike."""
     es = SGES(n_pairs=6, random_state=0, max_iter=999).start(np.zeros(9))
@@ -92,6 +99,19 @@ def test_alpha_follows_the_better_half():
             inside = generation.sampler.inside(generation.key, (0, 6))
             es.tell(X, np.stack([np.where(inside, better, 0.0), np.full(6, 5.0)]).ravel())
         assert es.alpha_ == limit
+
+
+def test_what_the_span_is_worth():
+    """r, by which "auto" chooses beta: from many pairs it is the squared cosine with the span."""
+    slopes = 1.0 + np.random.default_rng(0).standard_normal((5, 9))  # of a gradient that changes
+    es = SGES(n_past=2, n_pairs=2000, random_state=0).start(np.zeros(9))
+    for slope in slopes:
+        X = es.ask()
+        rows = getattr(es._search.pending.generation.sampler, "rows", np.empty((0, 9)))
+        es.tell(X, X @ slope)
+    r = np.square(rows @ slope).sum() / (slope @ slope)
+    assert 0.2 < r < 0.9
+    assert es.state_.memory.r == pytest.approx(r, abs=0.04)
 
 
 def test_the_span_is_that_of_the_last_estimates():

@@ -29,19 +29,19 @@ def safe_sigmas(
 
     ``sigma_i`` is in proportion to ``1 / sqrt(s_i^2 + (floor s)^2)`` with
 
-        s_i^2 = sum_k mean_t (d R_k(t) / d theta_i)^2,    s^2 = mean_i s_i^2,
+        s_i^2 = sum_k,t (d R_k(t) / d theta_i)^2,    s^2 = mean_i s_i^2,
 
     ``R_k(t)`` being output k for example t (Lehman, Chen, Clune, Stanley 2018, "Safe mutations for
-    deep and recurrent neural networks through output gradients", who take means of the absolute
-    values, or sums in which examples cancel). Give them to a sampler, ``VanillaES(sampler=
+    deep and recurrent neural networks through output gradients", who take sums of absolute
+    values over t, or sums in which examples cancel). Give them to a sampler, ``VanillaES(sampler=
     Diagonal(safe_sigmas(...)))``: its estimate is ``E[g_i] = c sigma_i^2 df / d theta_i`` then.
 
     Parameters
     ----------
     outputs : callable or FlatNetwork
-        ``outputs(theta)``, an array whose last axis is k if it has two or more: the slopes are
-        those of central differences, from two calls for each parameter. Of a network of this
-        package they are those of backpropagation, one for each example and output.
+        ``outputs(theta)``, an array of all k and t: the slopes are those of central differences,
+        from two calls for each parameter. Of a network of this package they are those of
+        backpropagation, one for each example and output.
     theta : array-like of shape (n,)
         Where the slopes are taken.
     X : array-like of shape (m, n_inputs)
@@ -93,7 +93,7 @@ def safe_sigmas(
 
 
 def _by_differences(outputs: Callable[[Array], Any], theta: Array, step: float) -> Array:
-    """The squares of the slopes: sums over outputs, means over examples."""
+    """The squares of the slopes, summed over outputs and examples."""
     squares = np.empty(theta.size)
     for i in range(theta.size):
         moved, h = theta.copy(), step * max(1.0, abs(theta[i]))
@@ -101,8 +101,7 @@ def _by_differences(outputs: Callable[[Array], Any], theta: Array, step: float) 
         above = np.array(outputs(moved.copy()), float)
         moved[i] = theta[i] - h
         slopes = (above - np.asarray(outputs(moved), float)) / (2.0 * h)
-        n_examples = slopes.size // slopes.shape[-1] if slopes.ndim > 1 else 1
-        squares[i] = np.square(slopes).sum() / n_examples
+        squares[i] = np.square(slopes).sum()
     return squares
 
 
@@ -117,7 +116,7 @@ def _by_backpropagation(network: FlatNetwork, theta: Array, X: Any) -> Array:
         data = Data(X[row : row + 1], np.zeros(1, np.int64))
         for k in range(network.n_outputs):
             squares += np.square(network.backward(theta, data, _one(k))[0], dtype=float)
-    return squares / len(X)
+    return squares
 
 
 def _one(k: int) -> Callable[[Array, Array, Array | None], Array]:
