@@ -75,7 +75,7 @@ def test_bias_and_variance_are_the_closed_forms(n_past, n_pairs, beta):
 
 
 def test_the_variance_of_the_number_inside():
-    """A gradient along one guide: z^2 with probability 1/2 of one pair, of just one of two pairs."""
+    """A gradient along one guide: z^2 of one pair by chance, and of just one of two pairs."""
     assert _moments(0.5, 1.0, n=9, k=1, n_pairs=1) == (0.5, 0.25, 3 / 2 - 1 / 4)
     assert _moments(0.5, 1.0, n=9, k=1, n_pairs=2) == (0.5, 0.25, 2 / 4)
 
