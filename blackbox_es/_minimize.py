@@ -11,7 +11,7 @@ import numpy.typing as npt
 from blackbox_es import steps
 from blackbox_es._validation import as_seed, check_function, parameters
 from blackbox_es.gradient_strategy import AntitheticStrategy, GradientState, estimated
-from blackbox_es.strategies import STRATEGIES, GuidedES, VanillaES
+from blackbox_es.strategies import METHODS, GuidedES, VanillaES
 from blackbox_es.strategy import EvolutionStrategy
 from blackbox_es.tree import bounds_for, check_points_made, planted, shown
 
@@ -50,7 +50,7 @@ def minimize(
     args : tuple
         Further arguments of ``fun`` and ``jac``.
     method : {"auto", "adaptive-es", "guided-es", "orthogonal-es", "vanilla-es", "pgpe", ...}
-        "auto", as None, is "adaptive-es". All names are in `blackbox_es.strategies.STRATEGIES`.
+        "auto", as None, is "adaptive-es". All names are in `blackbox_es.strategies.METHODS`.
     jac : callable, optional
         The surrogate gradient, ``jac(x, *args) -> (n,) or (n, k)``. It may be wrong: it says where
         to look, and only what is measured there is followed.
@@ -225,9 +225,9 @@ def estimate_gradient(
 
 
 def _strategy(method: str) -> EvolutionStrategy:
-    if not isinstance(method, str) or method not in STRATEGIES:
-        raise ValueError(f"method={method!r} is unknown: take {', '.join(map(repr, STRATEGIES))}")
-    return STRATEGIES[method]()
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(f"method={method!r} is unknown: take {', '.join(map(repr, METHODS))}")
+    return METHODS[method]()
 
 
 def _parameters(

@@ -17,11 +17,12 @@ from blackbox_es._scale import Scale
 from blackbox_es._validation import check_positive
 from blackbox_es._value import Vector, value
 from blackbox_es.generation import Generation, Told
-from blackbox_es.samplers import Base, Isotropic, Sampler
+from blackbox_es.samplers import Base, Diagonal, Guided, Isotropic, Sampler
 from blackbox_es.schedules import Schedule, value_at
 from blackbox_es.shaping import EvaluationError
 from blackbox_es.steps import Plan, State
 from blackbox_es.strategy import EvolutionStrategy
+from blackbox_es.theory import mean_squared_error
 from blackbox_es.tree import Into, box_of, own, shown
 
 Array = npt.NDArray[Any]
@@ -47,13 +48,11 @@ class GradientState(State):
 
 
 @config
-class GradientStrategy(EvolutionStrategy):
-    """Strategies that estimate a gradient, and follow it by an optimizer.
+class DescentStrategy(EvolutionStrategy):
+    """Strategies that follow a direction by an optimizer.
 
     Parameters
     ----------
-    sigma : float or schedule
-        Standard deviation of each coordinate of a direction.
     optimizer : {"adam", "sgd", "clipup"} or Optimizer
     learning_rate : float or schedule
         For an optimizer that has none of its own.
@@ -61,10 +60,9 @@ class GradientStrategy(EvolutionStrategy):
     Attributes
     ----------
     gradient_ : ndarray of shape (n,)
-        The last estimate.
+        The direction followed last.
     """
 
-    sigma: float | Schedule = 0.1
     optimizer: str | optimizers.Optimizer = "adam"
     learning_rate: float | Schedule = 0.01
 
@@ -83,6 +81,10 @@ class GradientStrategy(EvolutionStrategy):
     @abstractmethod
     def estimate(self, state: GradientState, told: Told) -> Array:
         """The gradient estimate of a generation: shape (n,), dtype of the center."""
+
+    def _plan(self, sampler: Sampler) -> Plan:
+        """How many directions of the sampler are searched."""
+        return Plan(sampler, self.pairs(sampler.n))
 
     def _learn(self, memory: Any, told: Told) -> Any:
         """The memory after a generation."""
@@ -113,7 +115,7 @@ class GradientStrategy(EvolutionStrategy):
     def _ask(self, state: State, surrogate: Any) -> tuple[State, Plan]:
         assert isinstance(state, GradientState)
         memory, sampler = self._search_at(state, surrogate)
-        plan = Plan(sampler, self.pairs(state.x.size))
+        plan = self._plan(sampler)
         if memory is state.memory:
             return state, plan
         return replace(state, memory=memory), plan
@@ -131,13 +133,16 @@ class GradientStrategy(EvolutionStrategy):
 
     def check_parameters(self, n: int) -> None:
         super().check_parameters(n)
-        for name in ("sigma", "learning_rate"):
-            given = getattr(self, name)
-            found = self.finds_scale and isinstance(given, str) and given == "auto"
-            if not callable(given) and not found:
-                also = ', "auto" or a schedule' if self.finds_scale else " or a schedule"
-                check_positive(name, given, also=also)
+        self._check_rate("learning_rate")
         self._rule.check()
+
+    def _check_rate(self, name: str) -> None:
+        """Raise unless a parameter is positive, a schedule, or "auto" where that is known."""
+        given = getattr(self, name)
+        found = self.finds_scale and isinstance(given, str) and given == "auto"
+        if not callable(given) and not found:
+            also = ', "auto" or a schedule' if self.finds_scale else " or a schedule"
+            check_positive(name, given, also=also)
 
     def _check_state(self, state: State) -> None:
         assert isinstance(state, GradientState)
@@ -158,6 +163,35 @@ class GradientStrategy(EvolutionStrategy):
 
     def _extras(self) -> dict[str, Any]:
         return {"gradient": own(self.gradient_)}
+
+
+@config
+class GradientStrategy(DescentStrategy):
+    """Strategies that estimate a gradient, and follow it by an optimizer.
+
+    Parameters
+    ----------
+    sigma : float or schedule
+        Standard deviation of each coordinate of a direction.
+
+    Attributes
+    ----------
+    gradient_ : ndarray of shape (n,)
+        The last estimate.
+    """
+
+    sigma: float | Schedule = 0.1
+
+    def _errors(self, state: GradientState, told: Told, r: float) -> tuple[float, float] | None:
+        """Squared bias and variance of the estimate over ``|grad|^2``, if there is a closed form.
+
+        For raw values of a linear or quadratic objective, r being that of the guides.
+        """
+        return None
+
+    def check_parameters(self, n: int) -> None:
+        super().check_parameters(n)
+        self._check_rate("sigma")
 
     def _sigma_at(self, t: int) -> float:
         sigma = float(value_at(self.sigma, t))
@@ -184,7 +218,9 @@ class AntitheticStrategy(GradientStrategy):
     """
 
     beta: float | str = "auto"
-    sampler: Base | None = None
+    sampler: Base | Diagonal | None = None
+
+    takes_scales: ClassVar[bool] = False  # whether the sampler may be Diagonal
 
     @abstractmethod
     def _auto_beta(self, state: GradientState, told: Told) -> float:
@@ -196,24 +232,51 @@ class AntitheticStrategy(GradientStrategy):
     def _beta(self, state: GradientState, told: Told) -> float:
         return self._auto_beta(state, told) if isinstance(self.beta, str) else self.beta
 
+    def _errors(self, state: GradientState, told: Told, r: float) -> tuple[float, float] | None:
+        sampler = told.generation.sampler
+        alpha, k, base = 1.0, 0, sampler
+        if isinstance(sampler, Guided):
+            alpha, k, base = sampler.alpha, len(sampler.rows), sampler.base
+        if not isinstance(base, Isotropic):
+            return None  # signs and directions that are held vary otherwise than normals
+        beta = self._beta(state, told)
+        error, bias = (
+            mean_squared_error(alpha, beta, r, n=sampler.n, k=k, n_pairs=n_pairs)
+            for n_pairs in (told.n_valid, math.inf)
+        )
+        return bias, error - bias
+
     def _sigma(self, state: GradientState) -> float:
         """The scale of the search in the generation to come."""
         return self._sigma_at(state.t)
 
-    def _base(self, state: GradientState) -> Base:
+    def _base(self, state: GradientState) -> Any:
         sigma = self._sigma(state)
         if self.sampler is None:
             return Isotropic(state.x.size, sigma)
+        if isinstance(self.sampler, Diagonal):
+            return self.sampler.scaled(sigma, state.x.dtype)
         return self.sampler.with_sigma(sigma)
 
     def check_parameters(self, n: int) -> None:
         super().check_parameters(n)
         if self.beta != "auto":
             check_positive("beta", self.beta, also=' or "auto"')
-        if self.sampler is not None and not isinstance(self.sampler, Base):
-            raise TypeError(f"sampler={self.sampler!r}: take Isotropic, LowRank or None")
-        if self.sampler is not None and self.sampler.n != n:
-            raise ValueError(f"sampler is for {self.sampler.n} coordinates, but x0 has {n}")
+        self._check_sampler(n)
+
+    def _check_sampler(self, n: int) -> None:
+        sampler = self.sampler
+        if sampler is None:
+            return
+        if not isinstance(sampler, (Base, Diagonal) if self.takes_scales else Base):
+            kinds = "Isotropic, LowRank, Diagonal" if self.takes_scales else "Isotropic, LowRank"
+            raise TypeError(f"sampler={sampler!r}: take {kinds} or None")
+        if sampler.n != n:
+            raise ValueError(f"sampler is for {sampler.n} coordinates, but x0 has {n}")
+        if isinstance(sampler, Diagonal):
+            sigmas = sampler.sigmas
+            if not (np.isfinite(sigmas).all() and (sigmas > 0.0).all()):
+                raise ValueError(f"sampler={sampler!r}: expected positive scales")
 
 
 def estimated(

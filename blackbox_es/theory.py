@@ -21,14 +21,14 @@ Array = npt.NDArray[Any]
 _MOST = math.log(10.0)  # of a generation's root mean square over the running geometric mean
 
 
-def _moments(alpha: float, r: float, n: int, k: int) -> tuple[float, float]:
+def _moments(alpha: float, r: float, n: float, k: int) -> tuple[float, float]:
     """``g^T Sigma g / |g|^2`` and ``g^T Sigma^2 g / |g|^2``."""
     outside = alpha / n
     inside = outside + ((1.0 - alpha) / k if k else 0.0)
     return outside * (1.0 - r) + inside * r, outside**2 * (1.0 - r) + inside**2 * r
 
 
-def optimal_beta(alpha: float, r: float, *, n: int, k: int, n_pairs: int) -> float:
+def optimal_beta(alpha: float, r: float, *, n: float, k: int, n_pairs: int) -> float:
     """The beta with the least mean squared error of the gradient estimate.
 
     ``beta = P m1 / ((P + 1) m2 + m1)`` with ``m1 = g^T Sigma g / |g|^2`` and
@@ -41,7 +41,8 @@ def optimal_beta(alpha: float, r: float, *, n: int, k: int, n_pairs: int) -> flo
     r : float in [0, 1]
         Squared cosine between the gradient and the subspace.
     n, k, n_pairs : int
-        Dimension, dimension of the subspace (0 for isotropic search), number of pairs.
+        Dimension, dimension of the subspace (0 for isotropic search), number of pairs. Where scales
+        differ, k = 0 and n = ``1 / tr Sigma^2``, it is best on average over gradients.
 
     Examples
     --------
@@ -53,12 +54,12 @@ def optimal_beta(alpha: float, r: float, *, n: int, k: int, n_pairs: int) -> flo
 
 
 def mean_squared_error(
-    alpha: float, beta: float, r: float, *, n: int, k: int, n_pairs: int
+    alpha: float, beta: float, r: float, *, n: int, k: int, n_pairs: float
 ) -> float:
     """``E|g - grad|^2 / |grad|^2`` of the guided estimate on a linear objective.
 
     ``1 - 2 beta m1 + beta^2 (m2 + (m1 + m2) / P)``, with m1 and m2 of `optimal_beta`: squared
-    bias plus variance. Neither depends on sigma.
+    bias plus variance. Neither depends on sigma. With ``n_pairs=inf`` it is the squared bias.
 
     Parameters
     ----------
@@ -66,8 +67,9 @@ def mean_squared_error(
     beta : float
     r : float in [0, 1]
         Squared cosine between the gradient and the subspace.
-    n, k, n_pairs : int
-        Dimension, dimension of the subspace (0 for isotropic search), number of pairs.
+    n, k : int
+        Dimension, dimension of the subspace (0 for isotropic search).
+    n_pairs : int or inf
 
     Examples
     --------
@@ -133,6 +135,29 @@ def unbiased_variance(alpha: float, r: float, *, n: int, k: int, n_pairs: int) -
     inside = outside + ((1.0 - alpha) / k if k else 0.0)
     m1, _ = _moments(alpha, r, n, k)
     return (((n - k) / outside + k / inside) * m1 + 1.0) / n_pairs
+
+
+def orthogonal_errors(r: float, *, n: int, k: int, n_pairs: int) -> tuple[float, float]:
+    """Squared bias and variance, over ``|grad|^2``, of the projection of `OrthogonalES`.
+
+    ``(1-r) (1-s)^2`` and ``(1-r) s (1-s)`` with ``s = (P-k) / (n-k)``, the share of what is across
+    the guides that is searched; ``(1-r) (1-s)`` in all, on linear and quadratic objectives. Made
+    unbiased, by ``1/s`` across, the estimate has the variance ``(1-r) (1-s) / s``.
+
+    Parameters
+    ----------
+    r : float in [0, 1]
+        Squared cosine between the gradient and the subspace.
+    n, k, n_pairs : int
+        Dimension, dimension of the subspace, number of pairs, ``k <= P <= n``.
+
+    Examples
+    --------
+    >>> [round(sum(orthogonal_errors(0.25, n=1000, k=1, n_pairs=P)), 3) for P in (2, 500)]
+    [0.749, 0.375]
+    """
+    s = (n_pairs - k) / (n - k) if n > k else 1.0
+    return (1.0 - r) * (1.0 - s) ** 2, (1.0 - r) * s * (1.0 - s)
 
 
 def n_axes(alpha: float, *, n: int, k: int) -> float:

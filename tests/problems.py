@@ -25,6 +25,7 @@ def make(name, **options):
     """A strategy of the registry with a short budget, and 2 n_pairs points in each generation."""
     windows = {"n_windows": 3} if takes(name, n_windows=3) else {}  # else it is VanillaES
     windows |= {"slopes": False} if takes(name, slopes=False) else {}
+    windows |= {"warm_up": 2} if takes(name, warm_up=2) else {}
     common = {"sigma": 0.06, "n_pairs": 3, "max_iter": 5, "random_state": 7}
     return STRATEGIES[name](**{**windows, **common, **options})
 

@@ -39,7 +39,16 @@ ROWS = [
     {"gradient_strategy", "natural_strategy"},
     {"scaled_strategy"},
     {"strategies"},
-    {"_minimize", "neural", "problems", "model_selection", "unrolled", "torch", "gymnasium"},
+    {
+        "_minimize",
+        "diagnostics",
+        "neural",
+        "problems",
+        "model_selection",
+        "unrolled",
+        "torch",
+        "gymnasium",
+    },
     {"testing", "plotting", "datasets"},
     {"__init__"},
     {"cli"},  # a user of the package like any other

@@ -22,7 +22,7 @@ from test_architecture import ROWS
 
 import blackbox_es
 from blackbox_es.shaping import SHAPINGS
-from blackbox_es.strategies import STRATEGIES
+from blackbox_es.strategies import METHODS
 from blackbox_es.strategy import STOP_REASONS
 from blackbox_es.testing.gradient_laws import GRADIENT_CHECKS
 from blackbox_es.testing.objectives import OBJECTIVE_CHECKS
@@ -181,23 +181,23 @@ def test_names_of_values_are_documented(name):
     assert f"`{name}`" in GUIDE or f'"{name}"' in GUIDE
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES.values())
+@pytest.mark.parametrize("strategy", METHODS.values())
 def test_parameters_are_documented(strategy):
     """The guide speaks of every parameter of every strategy."""
     for name in inspect.signature(strategy).parameters:
         assert re.search(rf"\b{name}\b", GUIDE), f"{name} is missing"
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES.values())
+@pytest.mark.parametrize("strategy", METHODS.values())
 def test_strategies_are_documented(strategy):
     """The changelog names every strategy."""
     assert strategy.__name__ in PAGES["docs/changelog.md"]
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", METHODS)
 def test_the_guide_says_when_to_use_each_strategy(name):
     """The table of strategies has a row for each of the registry."""
-    assert f"\n| `{name}` | `{STRATEGIES[name].__name__}` | " in GUIDE
+    assert f"\n| `{name}` | `{METHODS[name].__name__}` | " in GUIDE
 
 
 def test_the_rooms_are_those_of_the_tests():

@@ -155,6 +155,11 @@ DEFAULTS = {
     "xnes": NATURAL,
     "ars": GRADIENT | {"n_top": None, "optimizer": "sgd", "learning_rate": 0.02},
     "orthogonal-es": GRADIENT | {"n_guides": 1, "n_past": 0, "unbiased": False},
+    "sges": GRADIENT | {"n_past": 10, "beta": "auto"},
+    "asebo": ANTITHETIC | {
+        "n_pairs": 50, "min_pairs": 10, "n_past": 50, "decay": 0.995, "threshold": 0.995,
+        "warm_up": 70,
+    },
     "nres": ANTITHETIC | {"n_windows": 1},
     "sgd": {"learning_rate": None, "momentum": 0.0},
     "adam": {"learning_rate": None, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8},

@@ -251,7 +251,7 @@ def test_arrays_handed_out_are_read_only_or_fresh(name):
 
 # The center, the best generation's, the gradient; and a pair of points, or the next two. More are
 # the standard deviations and paths, those of the best generation, and sums in float64.
-VECTORS = {"orthogonal-es": 15, "pgpe": 11, "snes": 10, "adaptive-es": 24}
+VECTORS = {"orthogonal-es": 15, "sges": 19, "asebo": 23, "pgpe": 11, "snes": 10, "adaptive-es": 24}
 
 
 @pytest.mark.parametrize("name", [n for n in STRATEGIES if n != "xnes"])  # which keeps a matrix

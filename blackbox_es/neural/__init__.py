@@ -13,11 +13,12 @@ the user's; `standins` guide where a loss has no slope, and `units` are those of
 Beside `network`, `sequential` is a network of `layers`, whose weights `quantisers` make few; many
 of them are evaluated by `points` and by `layer_noise`, and `conv_net` is what users fit. `tuner`
 moves the weights of other estimators, `tuning` how and how far, and `conversion` says how they are
-networks.
+networks. `safe_mutation` gives each parameter a scale by what it does to the outputs.
 """
 
 from blackbox_es.neural.conv_net import ESConvNetClassifier
 from blackbox_es.neural.estimators import ESMLPClassifier, ESMLPRegressor
+from blackbox_es.neural.safe_mutation import safe_sigmas
 from blackbox_es.neural.tuner import ESTuner
 
-__all__ = ["ESConvNetClassifier", "ESMLPClassifier", "ESMLPRegressor", "ESTuner"]
+__all__ = ["ESConvNetClassifier", "ESMLPClassifier", "ESMLPRegressor", "ESTuner", "safe_sigmas"]

@@ -15,7 +15,8 @@ from blackbox_es.samplers.guided import Guided, orthonormal_rows, unit_guide
 from blackbox_es.samplers.low_rank import LowRank
 from blackbox_es.samplers.normal import Affine, Diagonal, Isotropic
 from blackbox_es.samplers.orthogonal import Orthogonal
-from blackbox_es.samplers.probes import Axes, Chosen
+from blackbox_es.samplers.probes import Axes, Chosen, Still
+from blackbox_es.samplers.split import Split
 
 __all__ = [
     "Affine",
@@ -29,6 +30,8 @@ __all__ = [
     "LowRank",
     "Orthogonal",
     "Sampler",
+    "Split",
+    "Still",
     "directions",
     "orthonormal_rows",
     "unit_guide",

@@ -94,6 +94,16 @@ class Diagonal:
         """Root mean square of the scales."""
         return _size(self.sigmas, self.n)
 
+    @property
+    def n_axes(self) -> float:
+        """``1 / tr Sigma^2``: among how many axes the search is spread."""
+        squares = np.square(self.sigmas / self.sigma, dtype=np.float64)
+        return self.n**2 / float(np.square(squares).sum())
+
+    def scaled(self, sigma: float, dtype: npt.DTypeLike) -> Diagonal:
+        """The same distribution at another scale, for a center of this dtype."""
+        return Diagonal((self.sigmas * (sigma / self.sigma)).astype(dtype))
+
     def perturb(self, center: Array, key: Key, pairs: noise.Range) -> Array:
         """Points ``center + d_p`` and ``center - d_p``, shape (2, pairs, n)."""
         _, coefs, rows = _nothing(self.n, center.dtype.char, pairs[1] - pairs[0])

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from blackbox_es import noise
 from blackbox_es._value import Rows, Vector, value
 from blackbox_es.noise import Key
-from blackbox_es.samplers.base import Array
+from blackbox_es.samplers.base import Array, Size
 
 
 @value
@@ -87,3 +87,35 @@ class Chosen:
     def combine(self, weights: Array, key: Key, dtype: npt.DTypeLike) -> Array:
         """``sum_p weights[p] d_p``."""
         return np.asarray((weights[:, None] * self.rows).sum(axis=0), dtype)
+
+
+@value
+class Still:
+    """``d_p = 0``: the center itself, to know its value.
+
+    Parameters
+    ----------
+    n : int
+        Dimension.
+
+    Examples
+    --------
+    >>> from blackbox_es.samplers import directions
+    >>> directions(Still(2), key=(0, 0), pairs=(0, 1)).tolist()
+    [[0.0, 0.0]]
+    """
+
+    n: Size
+
+    @property
+    def sigma(self) -> float:
+        """Of all coordinates."""
+        return 0.0
+
+    def perturb(self, center: Array, key: Key, pairs: noise.Range) -> Array:
+        """The center: shape (2, pairs, n)."""
+        return np.tile(center, (2, pairs[1] - pairs[0], 1))
+
+    def combine(self, weights: Array, key: Key, dtype: npt.DTypeLike) -> Array:
+        """Zero."""
+        return np.zeros(self.n, dtype)

@@ -16,7 +16,13 @@ from blackbox_es.gradient_strategy import GradientState
 from blackbox_es.samplers import Guided, Sampler, orthonormal_rows
 from blackbox_es.scaled_strategy import ScaledStrategy
 from blackbox_es.strategies.guides import known, seen
-from blackbox_es.theory import SurrogateQuality, n_axes, optimal_alpha, optimal_beta
+from blackbox_es.theory import (
+    SurrogateQuality,
+    n_axes,
+    optimal_alpha,
+    optimal_beta,
+    unbiased_variance,
+)
 
 Array = npt.NDArray[Any]
 
@@ -153,6 +159,14 @@ class GuidedES(ScaledStrategy):
         if isinstance(told.generation.sampler, Guided):
             return told.gradient(1.0, unbiased=True)
         return told.gradient(float(state.x.size))
+
+    def _errors(self, state: GradientState, told: Told, r: float) -> tuple[float, float] | None:
+        sampler = told.generation.sampler
+        errors = super()._errors(state, told, r)
+        if not self.unbiased or errors is None:
+            return errors
+        alpha, k = (sampler.alpha, len(sampler.rows)) if isinstance(sampler, Guided) else (1.0, 0)
+        return 0.0, unbiased_variance(alpha, r, n=sampler.n, k=k, n_pairs=told.n_valid)
 
     def _axes(self, sampler: Sampler) -> float:
         if not isinstance(sampler, Guided):

@@ -14,6 +14,7 @@ from blackbox_es.generation import Told
 from blackbox_es.gradient_strategy import GradientState, GradientStrategy
 from blackbox_es.samplers import Orthogonal, Sampler, orthonormal_rows
 from blackbox_es.strategies.guides import known, seen
+from blackbox_es.theory import orthogonal_errors
 
 Array = npt.NDArray[Any]
 
@@ -94,6 +95,16 @@ class OrthogonalES(GradientStrategy):
         weights = told.odd / (2.0 * n * sampler.sigma) / sampler.sigma
         weights[k:] *= (n - k) / max(1, n_valid - k)
         return told.combine(weights)
+
+    def _errors(self, state: GradientState, told: Told, r: float) -> tuple[float, float] | None:
+        sampler: Any = told.generation.sampler
+        n, k, n_pairs = sampler.n, len(sampler.rows), told.n_valid
+        if n_pairs > n:
+            return None
+        bias, variance = orthogonal_errors(r, n=n, k=k, n_pairs=n_pairs)
+        if self.unbiased and n_pairs > k:
+            return 0.0, variance * ((n - k) / (n_pairs - k)) ** 2
+        return bias, variance
 
     def check_parameters(self, n: int) -> None:
         super().check_parameters(n)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from blackbox_es._config import config
 from blackbox_es.generation import Told
 from blackbox_es.gradient_strategy import GradientState
-from blackbox_es.samplers import Sampler
+from blackbox_es.samplers import Diagonal, Sampler
 from blackbox_es.scaled_strategy import ScaledStrategy
 from blackbox_es.theory import optimal_beta
 
@@ -23,7 +23,11 @@ class VanillaES(ScaledStrategy):
     Parameters
     ----------
     beta : float or "auto"
-        Length of the estimate; "auto" has the least mean squared error, ``P n / (P + 1 + n)``.
+        Length of the estimate; "auto" has the least mean squared error, ``P n / (P + 1 + n)``, and
+        for scales that differ that on average over gradients, ``P / ((P + 1) tr Sigma^2 + 1)``.
+    sampler : Isotropic, LowRank, Diagonal or None
+        The distribution; its sigma is replaced. `Diagonal` keeps the ratios of its scales, such as
+        those of `safe_sigmas`. None is isotropic.
 
     Examples
     --------
@@ -40,11 +44,14 @@ class VanillaES(ScaledStrategy):
 
     beta: float | str = "auto"
 
+    takes_scales: ClassVar[bool] = True
+
     def _search_at(self, state: GradientState, surrogate: Any) -> tuple[Any, Sampler]:
         return None, self._base(state)
 
     def _auto_beta(self, state: GradientState, told: Told) -> float:
-        return optimal_beta(1.0, 0.0, n=state.x.size, k=0, n_pairs=told.n_valid)
+        n_axes = self._axes(told.generation.sampler)
+        return optimal_beta(1.0, 0.0, n=n_axes, k=0, n_pairs=told.n_valid)
 
     def _axes(self, sampler: Sampler) -> float:
-        return float(sampler.n)
+        return sampler.n_axes if isinstance(sampler, Diagonal) else float(sampler.n)

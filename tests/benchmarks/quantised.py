@@ -49,9 +49,7 @@ def main():
     if options.validation:
         X, X_test, y, y_test = X[:50_000], X[50_000:], y[:50_000], y[50_000:]
     X, X_test = (np.asarray(part, np.float32) / np.float32(255) for part in (X, X_test))
-    print(
-        "| weights | seconds | accuracy | straight-through alone, in as many steps |"
-    )
+    print("| weights | seconds | accuracy | straight-through alone, in as many steps |")
     print("|---|---|---|---|")
     for weights in WEIGHTS:
         rows = []
