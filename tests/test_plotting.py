@@ -1,5 +1,6 @@
 """Displays hold data and draw it; matplotlib is needed for drawing alone."""
 
+import itertools
 import sys
 import types
 
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from problems import X0, bits, bowl, fit, make
+from scipy.optimize import OptimizeResult, minimize
 
 from blackbox_es import ESMLPClassifier
 from blackbox_es.plotting import ConvergenceDisplay, LiveDisplay
@@ -92,15 +94,24 @@ def test_lines_are_told_apart_without_colour():
     assert len({str(line._dash_pattern) for line in lines}) == 5
 
 
-@given(st.lists(st.floats(-1, 2), min_size=1, max_size=9), st.floats(0.01, 0.3))
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9), st.floats(0.01, 0.1))
 def test_names_are_spread(heights, gap):
-    """They keep their order, are a gap apart, and have the mean that they had."""
+    """They keep their order, are a gap apart and in sight, and nothing in sight is nearer."""
     placed = spread(heights, gap)
     order = np.argsort(heights, kind="stable")
     assert (np.diff(placed[order]) >= gap - 1e-9).all()
-    assert placed.mean() == pytest.approx(np.mean(heights), abs=1e-9)
-    if (np.diff(np.sort(heights)) >= gap).all():
-        np.testing.assert_allclose(placed, heights, atol=1e-9)
+    assert -1e-9 <= placed.min() <= placed.max() <= 1 + 1e-9
+    best = minimize(
+        lambda x: ((x - np.array(heights)[order]) ** 2).sum(),
+        gap * np.arange(len(heights)), method="SLSQP", bounds=[(0, 1)] * len(heights),
+        constraints={"type": "ineq", "fun": lambda x: np.diff(x) - gap},
+    )  # fmt: skip
+    np.testing.assert_allclose(((placed - heights) ** 2).sum(), best.fun, atol=1e-5)
+
+
+def test_names_that_do_not_fit():
+    """Begin at the bottom."""
+    assert spread([0.9, 0.1, 0.5], 0.6).tolist() == [1.2, 0.0, 0.6]
 
 
 def test_given_axes_are_used():
@@ -250,9 +261,17 @@ def test_a_live_display_in_a_notebook(notebook):
     assert [how for how, _ in notebook] == ["display"] + 4 * ["update"]
     (line,) = notebook[-1][1].axes[0].get_lines()
     assert list(line.get_ydata()) == live.history_["mean"]
-    del notebook[:]
-    make("vanilla-es").fit(bowl, X0, callback=LiveDisplay(every=3600.0))
-    assert notebook == []
+
+
+def test_a_live_display_is_not_drawn_all_the_time(notebook, monkeypatch):
+    """But when so many seconds have passed since the last drawing."""
+    clock = itertools.count()  # a look at it takes a second
+    monkeypatch.setattr("blackbox_es.plotting.live.time.perf_counter", lambda: next(clock))
+    live = LiveDisplay(every=3)
+    for i in range(5):  # seconds 1, 2, 3, and after the drawing 5, 6
+        live(OptimizeResult(nfev=i, fun=1.0))
+    assert live.history_["seconds"] == [1, 2, 3, 5, 6]
+    assert len(notebook) == 1
 
 
 def test_a_live_display_in_a_terminal(notebook):

@@ -122,6 +122,7 @@ def test_numbers_survive_a_file(tmp_path):
     (found,) = read_rows(tmp_path / "rows.csv")
     assert np.isnan(found.pop("none"))
     assert found == {name: value for name, value in row.items() if name != "none"}
+    assert [type(value) for value in found.values()] == [int, float, float, str]
 
 
 def test_a_killed_study_goes_on(tmp_path):
@@ -274,14 +275,14 @@ def test_smoothing_leaves_the_mean():
 def test_curves_and_ends():
     """By method and seed; what has no rows has no curve."""
     rows = [
-        {"method": method, "seed": seed, "x": i, "y": 10 * seed + i}
+        {"method": method, "seed": seed, "x": i, "y": 10 * seed + i + 100 * (method == "sgd")}
         for method in ("sgd", "adaptive") for seed in (1, 2) for i in range(3)
     ]  # fmt: skip
     found = curves(rows, "x", "y", NAMES)
     assert list(found) == [NAMES["sgd"], NAMES["adaptive"]]
     (x, y), second = found[NAMES["adaptive"]]
     assert (list(x), list(y), list(second[1])) == ([0, 1, 2], [10, 11, 12], [20, 21, 22])
-    assert list(ends(rows, "y", "sgd")) == [12, 22]
+    assert list(ends(rows, "y", "sgd")) == [112, 122]
 
 
 def test_table():

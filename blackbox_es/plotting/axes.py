@@ -22,7 +22,8 @@ def new_axes(n_columns: int = 1, n_rows: int = 1) -> Any:
     except ImportError as error:
         raise ImportError("plots need matplotlib: python -m pip install matplotlib") from error
     width = {1: 7.6, 2: 10.5}.get(n_columns, 13.0)
-    figure = Figure(figsize=(width, 4.3 * n_rows), dpi=150 - 15 * n_columns, layout="constrained")
+    dpi = {1: 140, 2: 115}.get(n_columns, 92)  # about as many pixels as a page is wide
+    figure = Figure(figsize=(width, 4.3 * n_rows), dpi=dpi, layout="constrained")
     axes = figure.subplots(n_rows, n_columns)
     for ax in np.ravel(axes):
         ax.spines[["top", "right"]].set_visible(False)
@@ -76,9 +77,10 @@ def label_ends(ax: Any, lines: Sequence[Any]) -> list[Any]:
 
 
 def spread(heights: npt.ArrayLike, gap: float) -> Array:
-    """The heights, moved as little as need be for neighbours to be ``gap`` apart.
+    """The heights, moved as little as need be for neighbours to be ``gap`` apart, from 0 to 1.
 
-    Least squares: of ``heights - gap i`` in increasing order the nearest that does not decrease.
+    Least squares: of ``heights - gap i`` in increasing order the nearest that does not decrease,
+    and that is then cut at its bounds. What does not fit begins at 0.
 
     Examples
     --------
@@ -95,6 +97,7 @@ def spread(heights: npt.ArrayLike, gap: float) -> Array:
             blocks[-1][0] += total
             blocks[-1][1] += size
     moved = np.concatenate([np.full(int(size), total / size) for total, size in blocks])
+    moved = np.clip(moved, 0.0, max(0.0, 1.0 - gap * (given.size - 1)))
     placed = np.empty_like(given)
     placed[order] = moved + gap * np.arange(given.size)
     return placed

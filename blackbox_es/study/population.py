@@ -56,7 +56,8 @@ class Population(Study):
 
     def cells(self, n_seeds: int) -> list[Cell]:
         sizes = POPULATIONS[:2] if self.quick else POPULATIONS
-        methods = [f"{net}-{size}" for net in ("mlp", "conv") for size in sizes]
+        # The longest first, so that all processes end at about the same time
+        methods = [f"{net}-{size}" for net in ("conv", "mlp") for size in sizes[::-1]]
         return crossed(methods, range(1, n_seeds + 1))
 
     def run(self, cell: Cell) -> list[Row]:
@@ -139,10 +140,11 @@ class Population(Study):
         ):
             of_net = curves(wrong, x, "error", names)
             display = ConvergenceDisplay.from_curves(of_net, xlabel=xlabel, ylabel="")
-            display.title = f"Convolutional network, by {xlabel}"
+            display.title = f"Convolutional network by {xlabel},\na line for each population"
             ax.set_xscale("log")
             display.plot(ax)
             plain_ticks(ax.yaxis)
+            ax.xaxis.set_minor_formatter("")
         steps.set(ylabel="test error, %")
         _final(last, rows, sizes)
         _quality_of(cosine, rows, sizes, "cosine", "cosine with the true gradient")

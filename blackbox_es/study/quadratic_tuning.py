@@ -26,8 +26,6 @@ def _grid() -> dict[str, tuple[str, float, Method]]:
     """Method: its family, the rate, how it searches."""
     grid: dict[str, tuple[str, float, Method]] = {}
     for rate in _RATES:
-        slow = f"{_SLOW}, {_pairs(1)}"  # beside the others, whose estimates are shorter
-        grid[f"descent-{rate}"] = slow, rate, descent(rate / 200)
         for n_pairs in _PAIRS:
             params = {"n_pairs": n_pairs, "learning_rate": rate}
             vanilla = gradient(VanillaES, False, **params)
@@ -36,6 +34,8 @@ def _grid() -> dict[str, tuple[str, float, Method]]:
                 guided = gradient(GuidedES, True, alpha=alpha, **params)
                 family = f"guided, alpha {alpha}, {_pairs(n_pairs)}"
                 grid[f"guided-{alpha}-{n_pairs}-{rate}"] = family, rate, guided
+        slow = f"{_SLOW}, {_pairs(1)}"  # beside the others, whose estimates are shorter
+        grid[f"descent-{rate}"] = slow, rate, descent(rate / 200)
     return grid
 
 

@@ -74,9 +74,11 @@ class Rastrigin(Study):
         _draw_paths(surface, rows)
         seen = [{**row, "value": max(row["value"], _LEAST)} for row in rows]
         display = ConvergenceDisplay.from_curves(
-            curves(seen, "step", "value", NAMES), xlabel="step", ylabel="value at the center"
+            curves(seen, "step", "value", NAMES),
+            xlabel="step",
+            ylabel="value at the center, 1e-10 if less",
         )
-        display.title = f"Annealed, it finds the minimum\n{display.title}"
+        display.title = f"Large noise finds the basin, small noise its ground\n{display.title}"
         right.set_box_aspect(1)
         return display.plot(right, looks={name: look for name, _, look in METHODS.values()}).figure_
 
@@ -122,7 +124,7 @@ def _draw_cut(ax: Any) -> None:
 
 
 def _draw_paths(ax: Any, rows: Sequence[Row]) -> None:
-    side = np.linspace(-1.0, 14.0, 400)
+    side = np.linspace(-1.0, 14.0, 200)
     values = rastrigin(np.stack(np.meshgrid(side, side), axis=-1))
     ax.pcolormesh(side, side, values, cmap="Greys", vmax=250, rasterized=True)
     for method, (_, _, look) in METHODS.items():

@@ -38,7 +38,7 @@ class Smoothing(Study):
         return [Cell("cut", 0), Cell("plane", 0)]  # nothing is random
 
     def run(self, cell: Cell) -> list[Row]:
-        fine = 0.2 if self.quick else (0.004 if cell.method == "cut" else 0.04)
+        fine = 0.2 if self.quick else (0.004 if cell.method == "cut" else 0.05)
         side = np.arange(_LOW - _MARGIN, _HIGH + _MARGIN + fine / 2, fine)
         others = np.array([_CUT]) if cell.method == "cut" else side
         theta = np.stack(np.meshgrid(side, others), axis=-1).reshape(-1, 2)
