@@ -228,10 +228,10 @@ def test_what_cannot_be_drawn_is_refused():
 def notebook(monkeypatch):
     """IPython as a notebook has it: what is displayed, and then put in its place."""
     shown = []
-    handle = types.SimpleNamespace(update=lambda figure: shown.append(("update", figure)))
+    handle = types.SimpleNamespace(update=lambda drawn: shown.append(("update", drawn)))
 
-    def show(figure, display_id):
-        shown.append(("display", figure))
+    def show(drawn, display_id):
+        shown.append(("display", drawn))
         return handle
 
     ipython, module = types.ModuleType("IPython"), types.ModuleType("IPython.display")
@@ -259,8 +259,10 @@ def test_a_live_display_in_a_notebook(notebook):
     live = LiveDisplay(every=0.0)
     make("vanilla-es").fit(bowl, X0, callback=live)
     assert [how for how, _ in notebook] == ["display"] + 4 * ["update"]
-    (line,) = notebook[-1][1].axes[0].get_lines()
-    assert list(line.get_ydata()) == live.history_["mean"]
+    last = notebook[-1][1]
+    assert list(last.curves["fit"][1]) == live.history_["mean"]
+    assert last.title.startswith(f"{live.history_['mean'][-1]:.4g} after ")
+    assert last._repr_png_().startswith(b"\x89PNG")
 
 
 def test_a_live_display_is_not_drawn_all_the_time(notebook, monkeypatch):
@@ -297,6 +299,15 @@ def test_figures_are_written(tmp_path):
     """A figure can be saved."""
     display().plot().figure_.savefig(tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_notebook_shows_what_was_plotted():
+    """On the axes of the last plot, or of one that is made for it."""
+    made = display()
+    made._repr_png_()
+    figure = made.figure_
+    assert made._repr_png_().startswith(b"\x89PNG")
+    assert made.figure_ is figure
 
 
 @pytest.mark.usefixtures("no_matplotlib")

@@ -74,8 +74,9 @@ def test_rows_are_those_of_the_cells(tmp_path):
 def test_finished_cells_are_not_run_again(tmp_path, monkeypatch):
     """A run that failed goes on with the cell that failed and those after it."""
     monkeypatch.setattr(sys.modules[__name__], "FAILS", Cell("b", 0))
-    with pytest.raises(ArithmeticError, match="as planned"):
+    with pytest.raises(ArithmeticError, match="as planned") as raised:
         run_cells(Counted(), tmp_path, tell=silent)
+    assert raised.value.__notes__ == ["in the study counted: b, seed 0"]
     assert [Cell("a", 0), Cell("a", 1)] == RUN
     assert not (tmp_path / "counted.csv").exists()
     monkeypatch.setattr(sys.modules[__name__], "FAILS", None)
@@ -94,6 +95,15 @@ def test_more_seeds_are_added(tmp_path):
     run_cells(Counted(), tmp_path, n_seeds=2, tell=silent)
     assert [Cell("a", 0), Cell("b", 0), Cell("a", 1), Cell("b", 1)] == RUN
     assert len(run_cells(Counted(), tmp_path, n_seeds=1, tell=silent)) == 4
+
+
+def test_processes_change_nothing(tmp_path):
+    """Two of them give the rows of one."""
+    study = STUDIES["rastrigin"](quick=True)
+    one, two = (
+        run_cells(study, tmp_path / str(n), n_seeds=2, n_jobs=n, tell=silent) for n in (1, 2)
+    )
+    assert one == two
 
 
 def test_an_unfinished_cell_is_run_again(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -153,6 +154,13 @@ class ConvergenceDisplay:
         self.labels_ = label_ends(ax, self.lines_) if len(self.curves) > 1 else []
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows of it."""
+        figure = self.figure_ if hasattr(self, "figure_") else self.plot().figure_
+        file = io.BytesIO()
+        figure.savefig(file, format="png")
+        return file.getvalue()
 
 
 def _curve(run: Any, x: str, minimum: float) -> tuple[Array, Array]:

@@ -55,14 +55,13 @@ class LiveDisplay:
         """Draw in the output of the notebook's cell, in place of what was drawn before."""
         from IPython.display import display
 
-        title = f"{self.history_['mean'][-1]:.4g} after {self.history_['seconds'][-1]:.0f} s"
         shown = ConvergenceDisplay.from_results({"fit": self})
-        shown.title = title
-        figure = shown.plot().figure_
+        last, seconds = (self.history_[name][-1] for name in ("mean", "seconds"))
+        shown.title = f"{last:.4g} after {seconds:.0f} s"
         if self._handle is None:
-            self._handle = display(figure, display_id=True)
+            self._handle = display(shown, display_id=True)
         else:
-            self._handle.update(figure)
+            self._handle.update(shown)
 
 
 def _in_notebook() -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from blackbox_es._config import Configurable, config
 
 Array = npt.NDArray[Any]
 Row = dict[str, Any]  # of words and numbers, by column
@@ -28,8 +29,8 @@ class Cell(NamedTuple):
     seed: int
 
 
-@dataclass(frozen=True)
-class Study(ABC):
+@config
+class Study(Configurable, ABC):
     """A comparison that can be run again.
 
     Parameters

@@ -62,8 +62,12 @@ def run_cells(
 def run_cell(study: Study, cell: Cell, parts: Path) -> tuple[Cell, float]:
     """Run a cell, write its rows, and say how many seconds it took."""
     begun = time.perf_counter()
-    with threadpool_limits(1):  # the others have the other cores
-        rows = study.run(cell)
+    try:
+        with threadpool_limits(1):  # the others have the other cores
+            rows = study.run(cell)
+    except Exception as error:
+        error.add_note(f"in the study {study.name}: {cell.method}, seed {cell.seed}")
+        raise
     named = [{"method": cell.method, "seed": cell.seed, **row} for row in rows]
     write_rows(_path(parts, cell), named)
     return cell, time.perf_counter() - begun
