@@ -42,9 +42,10 @@ def draw(path: Path, curves: dict[str, Any], title: str, xlabel: str, ylabel: st
     from blackbox_es.plotting import ConvergenceDisplay
 
     try:
-        display = ConvergenceDisplay(curves, xlabel=xlabel, ylabel=ylabel, title=title).plot()
+        display = ConvergenceDisplay(curves, xlabel=xlabel, ylabel=ylabel).plot()
     except ImportError as error:
         print(f"\nno figure: {error}")
         return
+    display.ax_.set_title(title)
     display.figure_.savefig(path)
     print(f"\nfigure: {path}")

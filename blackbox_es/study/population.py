@@ -47,7 +47,8 @@ class Population(Study):
 
     The network, populations, batches of 100 and 12,000 steps are those of the evostrats study;
     optimizer and sigma are the defaults of the estimators here. Whatever the population, the
-    rate falls to 0 from that of the command ``mnist``: ``10 / cbrt(n) / sqrt(n_steps)``, n weights.
+    rate falls from ``10 / cbrt(n) / sqrt(n_steps)``, n weights, to 0: noise alone leads
+    ``rate sqrt(n_steps)`` far, which many weights bear less well.
     Weights are perturbed, without a guide. An odd population has a point more, as points are pairs.
     """
 
