@@ -128,7 +128,7 @@ METHODS: dict[str, tuple[str, Method, dict[str, Any]]] = {
         {"color": "#009E73", "linestyle": ":"},
     ),
     "adaptive-guided": (
-        "AdaptiveES, untuned",
+        "AdaptiveES, guided",
         strategy(AdaptiveES, True),
         {"color": "#009E73", "linestyle": "-"},
     ),
