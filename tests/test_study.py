@@ -12,8 +12,11 @@ import pytest
 import blackbox_es
 from blackbox_es import theory
 from blackbox_es.cli import main
+from blackbox_es.neural.data import Data
+from blackbox_es.neural.network import Network
 from blackbox_es.study import STUDIES, Cell, Study, run_cells
 from blackbox_es.study.base import curves, ends, table
+from blackbox_es.study.population import _quality
 from blackbox_es.study.quadratic import METHODS, NAMES
 from blackbox_es.study.rastrigin import rastrigin, smoothed
 from blackbox_es.study.runner import read_rows, write_rows
@@ -142,7 +145,7 @@ def test_a_killed_study_goes_on(tmp_path):
                                stdout=subprocess.DEVNULL)  # fmt: skip
     parts = tmp_path / "rastrigin" / "cells"
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while len(list(parts.glob("*.csv"))) < 2 and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -268,6 +271,30 @@ def test_errors_are_those_of_the_closed_form():
         beta = theory.optimal_beta(row["alpha"], 0.35, **of)
         law = theory.mean_squared_error(row["alpha"], beta, 0.35, **of)
         assert row["error"] == pytest.approx(law, abs=0.05)  # 200 estimates: some 0.01 off
+
+
+def test_populations_are_counted():
+    """Evaluations are steps of whole pairs, an example-forward is one example of a batch of 100."""
+    rows = STUDIES["population"](quick=True).run(Cell("mlp-25", 1))
+    assert [row["step"] for row in rows] == list(range(10, 31))
+    for row in rows:
+        assert row["evaluations"] == 26 * row["step"]
+        assert row["example_forwards"] == 100 * row["evaluations"]
+        assert row["n_parameters"] == 65 * 64 + 65 * 10
+        assert 0.0 <= row["accuracy"] <= 1.0
+    assert [i for i, row in enumerate(rows) if np.isfinite(row["cosine"])] == [0, 5, 10, 15, 20]
+    assert (np.diff([row["seconds"] for row in rows]) > 0).all()
+
+
+def test_the_quality_of_estimates_is_that_of_the_law():
+    """Where all see all examples, and steps are small: P / (P + n + 1) is the squared cosine."""
+    rng = np.random.default_rng(0)
+    data = Data(rng.standard_normal((100, 8), np.float32), rng.integers(0, 3, 100))
+    network, n_pairs = Network((8, 4, 3), "tanh"), 64
+    theta = network.initial(rng)
+    found = np.mean([_quality(network, theta, data, n_pairs, seed) for seed in range(30)], axis=0)
+    law = np.sqrt(n_pairs / (n_pairs + network.n_parameters + 1))
+    np.testing.assert_allclose(found, [law, 1 / law], rtol=0.05)
 
 
 def test_smoothing_leaves_the_mean():
