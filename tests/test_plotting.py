@@ -219,6 +219,8 @@ def test_what_cannot_be_drawn_is_refused():
         ConvergenceDisplay.from_results({"a": es}, x="seconds")
     with pytest.raises(TypeError, match="3 is no run"):
         ConvergenceDisplay.from_results({"a": [3]})
+    with pytest.raises(TypeError, match="is no run"):
+        ConvergenceDisplay.from_results({"a": OptimizeResult(x=1.0, fun=2.0)})
 
 
 # -- live ----------------------------------------------------------------------------------------
@@ -235,6 +237,7 @@ def notebook(monkeypatch):
         return handle
 
     ipython, module = types.ModuleType("IPython"), types.ModuleType("IPython.display")
+    ipython.version_info = (9, 0)  # matplotlib asks for it
     ipython.get_ipython = lambda: types.SimpleNamespace(kernel=None)
     module.display = show
     monkeypatch.setitem(sys.modules, "IPython", ipython)

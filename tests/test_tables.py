@@ -9,7 +9,10 @@ from problems import X0, fit, make
 from sklearn.exceptions import NotFittedError
 
 from blackbox_es import ESMLPClassifier, ESMLPRegressor, VanillaES
+from blackbox_es.plotting import ConvergenceDisplay
 from blackbox_es.strategies import STRATEGIES
+from blackbox_es.unrolled import PersistentES
+from blackbox_es.unrolled.tasks import InfluenceBalancing
 
 X, Y = np.eye(4), np.array([0, 1, 0, 1])
 
@@ -36,6 +39,17 @@ def test_frames_of_networks():
         frame = model.history_frame()
         assert list(frame.index) == [1, 2, 3]
         assert list(frame["loss"]) == model.loss_curve_
+
+
+def test_frames_of_unrolled_searches():
+    """A row for each iteration."""
+    es = PersistentES(truncation=10, n_pairs=2, max_iter=3, random_state=0)
+    es.fit(InfluenceBalancing(5, 2, horizon=20), [0.5])
+    frame = es.history_frame()
+    assert list(frame.index) == [1, 2, 3]
+    assert list(frame["mean"]) == list(es.history_["mean"])
+    made = ConvergenceDisplay.from_results({"a": es})
+    assert list(made.curves["a"][0]) == list(es.history_["n_evaluations"])
 
 
 def test_without_pandas(monkeypatch):

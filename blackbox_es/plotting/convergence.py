@@ -165,7 +165,7 @@ class ConvergenceDisplay:
 
 def _curve(run: Any, x: str, minimum: float) -> tuple[Array, Array]:
     """What is drawn of a run."""
-    history = run["history"] if isinstance(run, dict) else getattr(run, "history_", None)
+    history = run.get("history") if isinstance(run, dict) else getattr(run, "history_", None)
     if history is None:
         raise TypeError(f"{run!r:.99} is no run: give searches, or OptimizeResults of searches")
     y = np.asarray(history["mean"], float) - minimum
