@@ -13,6 +13,7 @@ from blackbox_es import _codec, box
 from blackbox_es._config import config
 from blackbox_es._fit import Fit
 from blackbox_es._search import BUDGETS, STOP_REASONS, Search, over
+from blackbox_es._tables import html_table
 from blackbox_es._trial import Trial
 from blackbox_es._value import same
 from blackbox_es.tree import box_of
@@ -47,6 +48,24 @@ class EvolutionStrategy(Fit):
     result_ : OptimizeResult
         All this in SciPy's form.
     """
+
+    def _repr_html_(self) -> str:
+        """Parameters, those that differ from the defaults bold, and what the search has reached."""
+        params = {
+            name: (f"{value!r:.99}", repr(value) != repr(self._defaults[name]))
+            for name, value in self.get_params(deep=False).items()
+        }
+        table = html_table(type(self).__name__, params)
+        if "_search" not in vars(self):
+            return table
+        reached = {
+            "generations": f"{self.n_iter_:,}",
+            "evaluations": f"{self.n_evaluations_:,}",
+            "value": f"{self.fun_:.6g}",
+            "best value": f"{self.fun_best_:.6g}",
+            "stopped": "no: it goes on" if self.stop_reason_ is None else self.stop_reason_,
+        }
+        return table + html_table("progress", {name: (v, False) for name, v in reached.items()})
 
     # -- checkpoints ---------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ ROOT = Path(blackbox_es.__file__).parent
 
 # A module imports only from rows above its own, or from its own room.
 ROWS = [
-    {"_jit", "_config", "_value", "_validation", "_progress", "_threads"},
+    {"_jit", "_config", "_value", "_validation", "_progress", "_threads", "_tables"},
     {
         "noise",
         "_products",
@@ -51,7 +51,8 @@ ROWS = [
     },
     {"testing", "plotting", "datasets"},
     {"__init__"},
-    {"cli"},  # a user of the package like any other
+    {"study"},  # a user of the package like any other, as is
+    {"cli"},
     {"__main__"},
 ]
 ROW = {room: row for row, rooms in enumerate(ROWS) for room in rooms}

@@ -210,6 +210,9 @@ def test_interrupted(command, target, monkeypatch, capsys):
         [*MNIST, "--seed", "-1"],
         [*MNIST, "--n-jobs", "0"],
         [*MNIST, "--budget", "0.1", "--out", "no/such/folder/figure.png"],
+        ["study", "cubic"],
+        ["study", "alpha", "--seeds", "0"],
+        ["study", "alpha", "--jobs", "0"],
     ],
     ids=" ".join,
 )
@@ -225,7 +228,7 @@ def test_bad_arguments(arguments, tmp_path, monkeypatch, capsys):
 # -- help, version, entry points -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [[], ["mnist"], ["quadratic"]], ids=str)
+@pytest.mark.parametrize("command", [[], ["mnist"], ["quadratic"], ["study"]], ids=str)
 def test_help(command, capsys):
     """Help tells every option and ends well."""
     assert status([*command, "--help"]) == 0
@@ -236,6 +239,7 @@ def test_help(command, capsys):
             "--n-jobs", "--out",
         ),
         "quadratic": ("--iterations", "--seed", "--problem-seed", "--out"),
+        "study": ("--out", "--seeds", "--jobs", "--quick"),
     }  # fmt: skip
     for word in options[command[0]] if command else options:
         assert word in text

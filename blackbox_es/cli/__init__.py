@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 import blackbox_es
-from blackbox_es.cli import check, mnist, quadratic
+from blackbox_es.cli import check, mnist, quadratic, study
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     mnist.add(commands)
     quadratic.add(commands)
+    study.add(commands)
     check.add(commands)
     arguments = parser.parse_args(argv)
     try:

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import OptimizeResult
+from sklearn.utils.validation import check_is_fitted
 
+from blackbox_es._tables import generations_frame
 from blackbox_es._threads import Threads
 from blackbox_es._validation import as_seed
 from blackbox_es.neural.data import Data
@@ -34,6 +36,17 @@ class FittedMLP(GivenMLP):
 
     _descent: Descent
     _units: Units
+
+    def history_frame(self) -> Any:
+        """The loss of each generation as a pandas DataFrame, 1 for the first.
+
+        Raises
+        ------
+        ImportError
+            Without pandas.
+        """
+        check_is_fitted(self, "loss_curve_")
+        return generations_frame({"loss": self.loss_curve_})
 
     def _reset(self, begins: bool) -> None:
         """Nothing has been done yet, or nothing of another stage."""
