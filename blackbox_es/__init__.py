@@ -17,6 +17,7 @@ _PUBLIC = {
     "box": ("Box",),
     "checkpoint": ("CheckpointError",),
     "shaping": ("EvaluationError",),
+    "models": ("SurrogateModel",),
     "neural": ("ESConvNetClassifier", "ESMLPClassifier", "ESMLPRegressor", "ESTuner"),
     "optimizers": ("Adam", "ClipUp", "SGD"),
     "samplers": ("Affine", "Diagonal", "Elongated", "Guided", "Isotropic", "LowRank", "Orthogonal"),
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from blackbox_es.box import Box as Box
     from blackbox_es.checkpoint import CheckpointError as CheckpointError
     from blackbox_es.model_selection import ESSearchCV as ESSearchCV
+    from blackbox_es.models import SurrogateModel as SurrogateModel
     from blackbox_es.neural import ESConvNetClassifier as ESConvNetClassifier
     from blackbox_es.neural import ESMLPClassifier as ESMLPClassifier
     from blackbox_es.neural import ESMLPRegressor as ESMLPRegressor
