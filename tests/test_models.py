@@ -140,6 +140,11 @@ def ball(x):
     return x @ x
 
 
+def fragile(x):
+    """`bowl`, which fails where the last bits of x say so."""
+    return np.nan if x.tobytes()[0] % 16 == 3 else bowl(x)
+
+
 @pytest.mark.parametrize("cls", [GuidedES, OrthogonalES])
 def test_a_search_is_guided_by_a_model(cls):
     """fit with "model", with a model, and a loop are one: the same bits."""
@@ -172,20 +177,20 @@ def test_guided_by_a_model_takes_a_third_of_the_evaluations():
 @pytest.mark.parametrize("cls", [GuidedES, AdaptiveES])
 def test_a_search_cut_short_goes_on_exactly(cls, bounds, tmp_path):
     """Loaded from its checkpoint, with an objective that fails sometimes."""
-
-    def f(x):
-        return np.nan if x[0] % 0.2 < 0.02 else bowl(x)
-
     path, options = tmp_path / "run.npz", {"bounds": bounds, "max_iter": 14}
     x0 = np.array([0.5, -1.0, 2.0])
-    whole = auto(cls, **options).fit(f, x0, "model")
-    auto(cls, **options | {"max_iter": 6}).fit(f, x0, "model", checkpoint=path, checkpoint_every=1)
+    whole = auto(cls, **options).fit(fragile, x0, "model")
+    auto(cls, **options | {"max_iter": 6}).fit(
+        fragile, x0, "model", checkpoint=path, checkpoint_every=1
+    )
     again = cls.load(path, max_iter=14)
     other = SurrogateModel()
     other.tell(POINTS[:, :3], POINTS[:, 0])  # forgotten: it is told what the search knows
-    again.fit(f, surrogate_fn=other, resume=True)
+    again.fit(fragile, surrogate_fn=other, resume=True)
     np.testing.assert_array_equal(again.x_, whole.x_)
-    assert bits(again.history_) == bits(whole.history_)
+    assert bits(again.history_["mean"]) == bits(whole.history_["mean"])
+    assert bits(again.state_) == bits(whole.state_)
+    assert again.n_failed_ == whole.n_failed_ > 0
 
 
 def test_what_a_search_has_told_is_checked_when_loaded(tmp_path):
@@ -230,7 +235,7 @@ class Mine:
 def test_a_model_of_the_users_is_told_what_did_not_fail():
     """All that has been evaluated but the last center."""
     mine = Mine()
-    es = auto().fit(lambda x: np.nan if x[0] % 0.2 < 0.03 else bowl(x), X0, mine)
+    es = auto().fit(fragile, X0, mine)
     assert len(mine.X) == len(mine.values) == es.n_evaluations_ - 1 - es.n_failed_
     assert es.n_failed_ > 0
     assert mine.values == [bowl(x) for x in mine.X]
