@@ -85,7 +85,7 @@ def searched(es, name, seed, budget, model=None):
     f, gradient, x0, target = problem(name, seed)
     es.start(x0)
     r = []
-    while es.n_evaluations_ < budget:
+    while es.n_evaluations_ < budget and not es.stop_reason_:
         at = es.surrogate_x_ if es.takes_surrogate else None
         guide = model(at) if model is not None and at is not None else None
         if guide is not None and guide.any():
