@@ -18,6 +18,7 @@ _PUBLIC = {
     "checkpoint": ("CheckpointError",),
     "diagnostics": ("gradient_diagnostics",),
     "shaping": ("EvaluationError",),
+    "models": ("SurrogateModel",),
     "neural": (
         "ESConvNetClassifier",
         "ESMLPClassifier",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from blackbox_es.checkpoint import CheckpointError as CheckpointError
     from blackbox_es.diagnostics import gradient_diagnostics as gradient_diagnostics
     from blackbox_es.model_selection import ESSearchCV as ESSearchCV
+    from blackbox_es.models import SurrogateModel as SurrogateModel
     from blackbox_es.neural import ESConvNetClassifier as ESConvNetClassifier
     from blackbox_es.neural import ESMLPClassifier as ESMLPClassifier
     from blackbox_es.neural import ESMLPRegressor as ESMLPRegressor

@@ -20,6 +20,7 @@ from blackbox_es._record import empty
 from blackbox_es._search import Results, Search, attached, begin, detached, finish, over
 from blackbox_es._validation import as_seed, as_values
 from blackbox_es._value import freeze
+from blackbox_es.models import Archive
 from blackbox_es.steps import Configuration
 from blackbox_es.tree import Into, planted, within
 
@@ -135,11 +136,17 @@ class AskTell(Configuration, Results):
         if told is not None:
             self._finish(*told)
 
-    def _finish(self, values: Array, known: Array | None = None) -> None:
-        """Move by the values of the pending generation, shape (halves, n_pairs)."""
+    def _finish(
+        self, values: Array, known: Array | None = None, archive: Archive | None = None
+    ) -> None:
+        """Move by the values of the pending generation, shape (halves, n_pairs).
+
+        ``archive`` is that of a model which has been told them; None is that of before.
+        """
         with self._lock:
             before = self._search
-            self._search, n_failed = finish(self, before, values, known)
+            search, n_failed = finish(self, before, values, known)
+            self._search = search if archive is None else search._replace(archive=archive)
             # Last, since a warning may have been made an error.
             note = self.note(before.state, self._search.state)
             if note is not None:

@@ -28,6 +28,7 @@ from blackbox_es._value import check, freeze, parts, same
 from blackbox_es.box import resolve
 from blackbox_es.checkpoint import CheckpointError
 from blackbox_es.generation import Generation
+from blackbox_es.models import Archive
 from blackbox_es.shaping import SHAPINGS
 from blackbox_es.steps import State
 from blackbox_es.tree import Into, Tree, box_of
@@ -61,6 +62,7 @@ def save(es: Any, path: str | os.PathLike[str]) -> None:
              *_columns(pending.lost, np.int64), pending.least, pending.n_further], arrays),
         "n_trials": search.n_trials,
         "late": list(search.late),
+        "archive": encode(search.archive, arrays),
     }  # fmt: skip
     checkpoint.write(path, meta, arrays.named)
 
@@ -132,9 +134,20 @@ def _search(es: Any, meta: dict[str, Any], arrays: dict[str, Array]) -> Search:
     check(state, x.size, x.dtype)
     es._check_state(state)
     _try(es, state, pending)
+    archive = _archive(decode(meta.get("archive"), arrays), x, box)
     begun = time.perf_counter() - elapsed
-    given = es.given()
-    return Search(seed, freeze(state), record, begun, given, box, pending, reason, n_trials, late)
+    given, state = es.given(), freeze(state)
+    return Search(seed, state, record, begun, given, box, pending, reason, n_trials, late, archive)
+
+
+def _archive(stored: Any, x: Array, box: Into | None) -> Archive | None:
+    """What a model has been told: points that are folded already."""
+    if stored is None:
+        return None
+    if not isinstance(stored, Archive):
+        raise ValueError(f"the archive is a {type(stored).__name__}")
+    stored.check(x.size if box is None else box.n)
+    return freeze(stored)
 
 
 def _record(stored: dict[str, Any], x: Array, box: Into | None) -> Record:

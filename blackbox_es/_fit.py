@@ -10,13 +10,14 @@ import numpy.typing as npt
 
 from blackbox_es._checkpoints import Checkpoints
 from blackbox_es._config import config
+from blackbox_es._guidance import Guidance, check_surrogate
 from blackbox_es._progress import ProgressBar
 from blackbox_es._search import NotStarted, folded, user_point
 from blackbox_es._trials import Trials
 from blackbox_es._validation import check_flag, check_function
-from blackbox_es.evaluation import Callback, Evaluator, SurrogateCall
+from blackbox_es.evaluation import Callback, Evaluator
 from blackbox_es.noise import Key
-from blackbox_es.tree import check_points_made
+from blackbox_es.tree import check_points_made, flat
 
 Array = npt.NDArray[Any]
 
@@ -29,7 +30,7 @@ class Fit(Trials):
         self,
         objective: Callable[..., Any],
         x0: Any = None,
-        surrogate_fn: Callable[..., Any] | None = None,
+        surrogate_fn: Callable[..., Any] | str | None = None,
         callback: Callable[..., Any] | None = None,
         *,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -49,10 +50,13 @@ class Fit(Trials):
             None is the middle of the bounds. All functions are given points as ``x0`` is: trees of
             the same structure, with leaves of the same shapes and dtypes. With ``vectorized=True``
             the leaves have one more axis, the first.
-        surrogate_fn : callable, optional
+        surrogate_fn : callable, "model" or model, optional
             ``surrogate_fn(x) -> (n,) or (n, k)``, or a tree, called before each generation that
             makes use of one, at ``surrogate_x_``. With a parameter ``seed`` it is given that of the
-            generation.
+            generation. If it has a method ``tell(X, values)`` this is given the points of each
+            generation that have finite values, as vectors: it is a model of the objective. "model"
+            is a `SurrogateModel`, whose memory is saved with the search; a model of your own you
+            save yourself.
         callback : callable, optional
             ``callback(intermediate_result=OptimizeResult)`` or ``callback(x)`` after each
             generation; StopIteration ends the search cleanly.
@@ -97,24 +101,30 @@ class Fit(Trials):
         >>> again.n_iter_
         30
         """
-        check_function("surrogate_fn", surrogate_fn)
+        check_surrogate("surrogate_fn", surrogate_fn)
         check_function("callback", callback)
         if surrogate_fn is not None and not self.takes_surrogate:
             raise ValueError(f"{type(self).__name__} uses no surrogate_fn: take GuidedES")
         evaluator = self.evaluator(objective)
         check_points_made(objective, x0)
-        surrogate_of = None if surrogate_fn is None else SurrogateCall(surrogate_fn)
+        surrogate_of = None if surrogate_fn is None else Guidance(surrogate_fn)
         wants_stop = None if callback is None else Callback(callback)
         checkpoints = Checkpoints(self, checkpoint, checkpoint_every)
         check_flag("resume", resume)
         if resume:
             self._check_resumable(x0, surrogate_fn)
+            if surrogate_of is not None:
+                surrogate_of.go_on(self._search.archive)
         else:
             self.start(x0)
         bar = ProgressBar(self.verbose, self.max_iter, self.n_iter_)
         with evaluator, checkpoints, bar:
             while not self.stop_reason_:
-                self._finish(*self._next_values(evaluator, surrogate_of))
+                told = self._next_values(evaluator, surrogate_of)
+                archive = None
+                if surrogate_of is not None:
+                    archive = surrogate_of.tell(self._pending().whole, told[0])
+                self._finish(*told, archive)
                 bar.update(self.fun_)
                 if wants_stop is not None and wants_stop(self.result_):
                     self._search = self._search._replace(stop_reason="callback")
@@ -162,10 +172,12 @@ class Fit(Trials):
         return self._search.seed, self._search.state.t
 
     def _next_values(
-        self, evaluator: Evaluator, surrogate_of: SurrogateCall | None
+        self, evaluator: Evaluator, surrogate_of: Guidance | None
     ) -> tuple[Array, Array | None]:
         """The values of the next generation; no name for it lives on when another one is made."""
         at = None if surrogate_of is None else self.surrogate_x_
+        if surrogate_of is not None and surrogate_of.learns:
+            at = flat(self._search.box, at)  # a model is told vectors
         surrogate = None if at is None else surrogate_of(at, self._key)  # type: ignore[misc]
         pending = self._begin(surrogate, calls=at is not None)
         if not pending.told:

@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es import steps
-from blackbox_es._validation import as_seed, check_function, parameters
-from blackbox_es.gradient_strategy import AntitheticStrategy, GradientState, estimated
+from blackbox_es._guidance import check_surrogate, is_model
+from blackbox_es._validation import as_seed, parameters
+from blackbox_es.descent_strategy import GradientState
+from blackbox_es.gradient_strategy import AntitheticStrategy, estimated
 from blackbox_es.strategies import METHODS, GuidedES, VanillaES
 from blackbox_es.strategy import EvolutionStrategy
 from blackbox_es.tree import bounds_for, check_points_made, planted, shown
@@ -31,7 +33,7 @@ def minimize(
     args: tuple[Any, ...] = (),
     *,
     method: str | None = None,
-    jac: Callable[..., Any] | None = None,
+    jac: Callable[..., Any] | str | None = None,
     bounds: Any = None,
     constraints: Any = (),
     tol: float | None = None,
@@ -51,9 +53,10 @@ def minimize(
         Further arguments of ``fun`` and ``jac``.
     method : {"auto", "adaptive-es", "guided-es", "orthogonal-es", "vanilla-es", "pgpe", ...}
         "auto", as None, is "adaptive-es". All names are in `blackbox_es.strategies.METHODS`.
-    jac : callable, optional
+    jac : callable, "model" or model, optional
         The surrogate gradient, ``jac(x, *args) -> (n,) or (n, k)``. It may be wrong: it says where
-        to look, and only what is measured there is followed.
+        to look, and only what is measured there is followed. "model" is the gradient of a model
+        fitted to the values as they come, a `SurrogateModel`.
     bounds : sequence of (low, high), scipy.optimize.Bounds, Box or tree, optional
         ``fun`` is evaluated inside only. None or infinity in a pair is no bound. A tree is like
         ``x0``, with a pair in the place of each leaf: see `tree_bounds`.
@@ -90,7 +93,7 @@ def minimize(
     >>> result.success, bool(result.fun < 1e-12)
     (True, True)
     """
-    check_function("jac", jac)
+    check_surrogate("jac", jac)
     if method in (None, "auto"):
         method = "adaptive-es"
     es = _strategy(method)
@@ -102,7 +105,7 @@ def minimize(
     bounds = bounds_for(x0, bounds)
     given = _parameters(method, es, options or {}, {"bounds": bounds, "tol": tol})
     es.set_params(**given)
-    surrogate_fn = None if jac is None else _with_args(jac, args)
+    surrogate_fn = _with_args(jac, args) if callable(jac) and not is_model(jac) else jac
     return es.fit(_with_args(fun, args), x0, surrogate_fn, callback).result_
 
 

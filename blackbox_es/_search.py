@@ -16,6 +16,7 @@ from blackbox_es._record import Record
 from blackbox_es._tables import generations_frame
 from blackbox_es._value import freeze, same
 from blackbox_es.generation import Generation
+from blackbox_es.models import Archive
 from blackbox_es.steps import Configuration, State
 from blackbox_es.tree import Into, own, shown
 
@@ -54,6 +55,7 @@ class Search(NamedTuple):
     stop_reason: str | None = None
     n_trials: int = 0  # of generations that are over: the id of the next one's first
     late: tuple[int, ...] = ()  # ids of trials whose generation was over before their values came
+    archive: Archive | None = None  # what a model of the objective has been told
 
 
 _MOST_LATE = 4096  # ids that are remembered: what comes later still is unknown
@@ -136,8 +138,8 @@ def begin(es: Configuration, search: Search, surrogate: Any, calls: int = 0) -> 
     if not es._takes_values(search.state):
         least = math.ceil(round(es.min_fraction * least, 6))  # 0.07 * 100 is more than 7
     pending = Pending(generation, search.state, search.n_trials, least)
-    seed, _, _, begun, fixed, box, _, _, n_trials, late = search
-    return Search(seed, state, record, begun, fixed, box, pending, None, n_trials, late)
+    seed, _, _, begun, fixed, box, _, _, n_trials, late, told = search
+    return Search(seed, state, record, begun, fixed, box, pending, None, n_trials, late, told)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # the mean of large values may overflow
@@ -148,7 +150,7 @@ def finish(
 
     Of the pairs those that are ``known`` count, None is all of them.
     """
-    seed, before, record, begun, fixed, box, pending, _, _, late = search
+    seed, before, record, begun, fixed, box, pending, _, _, late, told = search
     generation = pending.whole  # type: ignore[union-attr]
     if known is None:
         state, info = steps.tell(es, before, generation, values)
@@ -164,7 +166,7 @@ def finish(
     reason = _reached(es, record) or info.stop or stalled(record, generation)
     reason = reason or _spent(es, state, record, begun, len(late))
     n_trials = pending.first + values.size  # type: ignore[union-attr]
-    after = Search(seed, state, record, begun, fixed, box, None, reason, n_trials, late)
+    after = Search(seed, state, record, begun, fixed, box, None, reason, n_trials, late, told)
     return after, info.n_failed
 
 

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from blackbox_es import steps
 from blackbox_es._validation import as_center, check_count, check_function
+from blackbox_es.descent_strategy import GradientState
 from blackbox_es.generation import Generation, Told
-from blackbox_es.gradient_strategy import GradientState, GradientStrategy
+from blackbox_es.gradient_strategy import GradientStrategy
 from blackbox_es.samplers import Guided, Orthogonal, Split
 from blackbox_es.shaping import EvaluationError, resolve, shaped
 from blackbox_es.theory import SurrogateQuality

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from blackbox_es import optimizers
 from blackbox_es._config import config
 from blackbox_es._scale import FEWEST, LARGEST, Scale, length, start
+from blackbox_es.descent_strategy import GradientState
 from blackbox_es.generation import Told
-from blackbox_es.gradient_strategy import AntitheticStrategy, GradientState
+from blackbox_es.gradient_strategy import AntitheticStrategy
 from blackbox_es.samplers import Isotropic, Sampler
 from blackbox_es.schedules import Schedule
 from blackbox_es.steps import State

@@ -13,8 +13,9 @@ import torch
 
 from blackbox_es import steps
 from blackbox_es._validation import as_seed
+from blackbox_es.descent_strategy import GradientState
 from blackbox_es.evaluation import SurrogateCall
-from blackbox_es.gradient_strategy import AntitheticStrategy, GradientState, estimated
+from blackbox_es.gradient_strategy import AntitheticStrategy, estimated
 from blackbox_es.strategies import GuidedES, VanillaES
 from blackbox_es.tree import Tree, planted
 

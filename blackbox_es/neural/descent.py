@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blackbox_es import optimizers, shaping, steps
-from blackbox_es.gradient_strategy import GradientState
+from blackbox_es.descent_strategy import GradientState
 from blackbox_es.neural.nodes import ActivationObjective
 from blackbox_es.neural.objective import NetworkObjective, PooledLoss
 from blackbox_es.optimizers import Optimizer

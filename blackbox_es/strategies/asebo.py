@@ -13,8 +13,9 @@ from blackbox_es._config import config
 from blackbox_es._products import gram, mix
 from blackbox_es._validation import check_between, check_count
 from blackbox_es._value import Count, Fraction, Rows, value
+from blackbox_es.descent_strategy import GradientState
 from blackbox_es.generation import Told
-from blackbox_es.gradient_strategy import AntitheticStrategy, GradientState
+from blackbox_es.gradient_strategy import AntitheticStrategy
 from blackbox_es.samplers import Guided, Sampler, orthonormal_rows, unit_guide
 from blackbox_es.steps import Plan, State
 from blackbox_es.theory import SurrogateQuality, optimal_beta

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from blackbox_es._config import config
 from blackbox_es._validation import check_count, check_flag
 from blackbox_es._value import Count, Fraction, Vector, value
+from blackbox_es.descent_strategy import GradientState
 from blackbox_es.generation import Told
-from blackbox_es.gradient_strategy import GradientState
 from blackbox_es.samplers import Guided, Sampler, orthonormal_rows
 from blackbox_es.scaled_strategy import ScaledStrategy
 from blackbox_es.strategies.guides import known, seen

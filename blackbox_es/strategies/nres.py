@@ -9,8 +9,9 @@ import numpy.typing as npt
 from blackbox_es._config import config
 from blackbox_es._validation import check_count
 from blackbox_es._value import Word, value
+from blackbox_es.descent_strategy import GradientState
 from blackbox_es.generation import Told
-from blackbox_es.gradient_strategy import AntitheticStrategy, GradientState
+from blackbox_es.gradient_strategy import AntitheticStrategy
 from blackbox_es.noise import Key, Range
 from blackbox_es.samplers import Sampler
 from blackbox_es.theory import optimal_beta

@@ -8,8 +8,9 @@ import numpy as np
 
 from blackbox_es._config import config
 from blackbox_es._validation import check_positive
+from blackbox_es.descent_strategy import GradientState
 from blackbox_es.generation import Told
-from blackbox_es.gradient_strategy import GradientState, GradientStrategy
+from blackbox_es.gradient_strategy import GradientStrategy
 from blackbox_es.samplers import Diagonal
 from blackbox_es.shaping import Shaping
 

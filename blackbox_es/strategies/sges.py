@@ -12,8 +12,9 @@ import numpy.typing as npt
 from blackbox_es._config import config
 from blackbox_es._validation import check_count, check_positive
 from blackbox_es._value import Fraction, Vector, value
+from blackbox_es.descent_strategy import GradientState
 from blackbox_es.generation import Told
-from blackbox_es.gradient_strategy import GradientState, GradientStrategy
+from blackbox_es.gradient_strategy import GradientStrategy
 from blackbox_es.samplers import Isotropic, Sampler, Split, orthonormal_rows
 from blackbox_es.strategies.guides import known, seen
 from blackbox_es.theory import optimal_beta

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from blackbox_es._config import config
 from blackbox_es._validation import as_surrogate
 from blackbox_es._value import Count, Vector, value
+from blackbox_es.descent_strategy import DescentStrategy, GradientState
 from blackbox_es.generation import Told
-from blackbox_es.gradient_strategy import DescentStrategy, GradientState
 from blackbox_es.samplers import Sampler, Still
 from blackbox_es.steps import Plan, State
 

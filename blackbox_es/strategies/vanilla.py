@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from blackbox_es._config import config
+from blackbox_es.descent_strategy import GradientState
 from blackbox_es.generation import Told
-from blackbox_es.gradient_strategy import GradientState
 from blackbox_es.samplers import Diagonal, Sampler
 from blackbox_es.scaled_strategy import ScaledStrategy
 from blackbox_es.theory import optimal_beta
