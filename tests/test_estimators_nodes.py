@@ -171,8 +171,8 @@ def test_a_step_is_that_of_backpropagation(cls, weight, activation):
 @needs_numba
 @both
 def test_defaults(cls):
-    """None is a sigma of 0.1 and 64 pairs, "auto" 128 examples, or all if there are up to 256."""
-    named = {"sigma": 0.1, "n_pairs": 64}
+    """None is a sigma of 0.1 and 128 pairs, "auto" 128 examples, or all if there are up to 256."""
+    named = {"sigma": 0.1, "n_pairs": 128}
     unnamed = {"sigma": None, "n_pairs": None}
     assert bits(fit(cls, **unnamed)) == bits(fit(cls, **named, batch_size=None))
     expected = fit(cls, x=MANY, y=LABELS, **named, batch_size=128)

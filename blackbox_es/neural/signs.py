@@ -73,10 +73,10 @@ class Signs:
     >>> signs = Signs.drawn((0, 0), 0, n_pairs=4, numbers=of_units(3), n_examples=2)
     >>> signs.sums(0, np.eye(4)[[0, 0]], "float64")  # of the first pair: s
     array([[-1., -1., -1.],
-           [-1.,  1.,  1.]])
+           [-1.,  1., -1.]])
     >>> signs.sums(0, np.eye(4)[[1, 1]], "float64")  # of the next: the odd one the other way
     array([[-1.,  1., -1.],
-           [-1., -1.,  1.]])
+           [-1., -1., -1.]])
     """
 
     own: Array
