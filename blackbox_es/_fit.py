@@ -176,10 +176,12 @@ class Fit(Trials):
     ) -> tuple[Array, Array | None]:
         """The values of the next generation; no name for it lives on when another one is made."""
         at = None if surrogate_of is None else self.surrogate_x_
-        if surrogate_of is not None and surrogate_of.learns:
+        learns = surrogate_of is not None and surrogate_of.learns
+        if learns:
             at = flat(self._search.box, at)  # a model is told vectors
         surrogate = None if at is None else surrogate_of(at, self._key)  # type: ignore[misc]
-        pending = self._begin(surrogate, calls=at is not None)
+        silent = learns and surrogate is None  # a model may know nothing: nothing is missing
+        pending = self._begin(surrogate, calls=at is not None and not silent)
         if not pending.told:
             return evaluator(pending.generation), None
         values = evaluator.rest(pending.generation, pending.told)

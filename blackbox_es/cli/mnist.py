@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
         "quarter, half and all of the budget; test them on the other 10,000.",
     )
     parser.add_argument(
-        "--budget", type=seconds, default=4.0, metavar="SECONDS", help="of the longest run (4)"
+        "--budget", type=seconds, default=2.0, metavar="SECONDS", help="of the longest run (2)"
     )
     parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument(
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"\n{'':20}{'seconds':>8}{'generations':>13}{'passes':>9}{'test accuracy':>15}")
     with threadpool_limits(n_threads), warnings.catch_warnings(action="ignore"):  # not converged
         runs = {
-            _WITHOUT: _runs(_WITHOUT, strategy, (20, 60), arguments.budget, train, test),
+            _WITHOUT: _runs(_WITHOUT, strategy, (50, 200), arguments.budget, train, test),
             _WITH: _runs(_WITH, backward, (1, 2), arguments.budget, train, test),
         }
     model = runs[_WITHOUT][-1].model
@@ -110,7 +110,7 @@ def _runs(
 ) -> list[Run]:
     """Whole fits, each told how long it is: by numbers of iterations, so that it can be repeated.
 
-    How long an iteration takes is known from two fits of a few.
+    How long an iteration takes is known from two fits of a few, and then from the last run.
     """
     from sklearn.base import clone
 
@@ -121,6 +121,7 @@ def _runs(
     for share in _SHARES:
         n_iter = max(1, round((budget / share - once) / each))
         found.append(run := _fit(model, n_iter, train, test))
+        each = max(run.seconds - once, 0.1 * run.seconds) / n_iter  # the longer, the better known
         generations, passes = "", float(n_iter)
         if name == _WITHOUT:
             generations, passes = f"{n_iter:,}", run.model.t_ / len(train[0])
