@@ -63,7 +63,7 @@ def guided(network, theta, batch, t):
 
 WAYS = {
     "straight through": (straight_through, 0.003),
-    "guided": (guided, 0.01),
+    "guided": (guided, 0.003),
 }
 
 

@@ -42,7 +42,7 @@ class Stage(NamedTuple):
 def stages_of(network: Sequential, n_pairs: int) -> tuple[Stage, ...]:
     """The stages of a network, in its order; ValueError unless each has a pair.
 
-    With n signs and P pairs the variance is ``(n - 1) / P`` times the square of a gradient. Where
+    With n signs and P pairs the variance is ``n / P - 1`` times the square of a gradient. Where
     these are alike, the sum over the stages is least for the time it takes with P in proportion to
     ``sqrt(n / t)``, where t is the time of a pair.
     """
@@ -103,11 +103,12 @@ class LayerNoise:
     The first is carried on to W_l and b_l through pools and linear map, with the patch of the image
     that a place sees where a dense layer has all of h. Activations and loss may be anything.
 
-    As sigma goes to 0 the estimate is unbiased. Its variance, summed over the n_l numbers that are
-    moved, is ``(n_l - 1) / P_l`` times the squared length of their gradient, for a b' and c, too:
-    all signs together have the squared length n_l, and no two of them are correlated. Layers do not
-    disturb each other, and what comes before a layer is computed once. A convolution has many
-    places and few weights, and these are often fewer than the units behind its pools.
+    As sigma goes to 0 the estimate is unbiased. Signs are orthogonal across the pairs of an example
+    as far as that goes, those of all entries of a b' and c, too (see `blackbox_es.neural.signs`):
+    summed over the n_l numbers that are moved, the variance is about ``n_l / P_l - 1`` times the
+    squared length of their gradient, and none if P_l is a power of two that tells all of them apart.
+    Layers do not disturb each other, and what comes before a layer is computed once. A convolution
+    has many places and few weights, and these are often fewer than the units behind its pools.
 
     Parameters
     ----------
