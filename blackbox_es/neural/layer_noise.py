@@ -106,7 +106,7 @@ class LayerNoise:
     As sigma goes to 0 the estimate is unbiased. Signs are orthogonal across the pairs of an example
     as far as that goes, those of all entries of a b' and c, too (see `blackbox_es.neural.signs`):
     summed over the n_l numbers that are moved, the variance is about ``n_l / P_l - 1`` times the
-    squared length of their gradient, and none if P_l is a power of two that tells all of them apart.
+    squared length of their gradient, and none if P_l is a power of two that tells them all apart.
     Layers do not disturb each other, and what comes before a layer is computed once. A convolution
     has many places and few weights, and these are often fewer than the units behind its pools.
 
