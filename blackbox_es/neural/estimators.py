@@ -93,8 +93,8 @@ class ESMLPClassifier(Perceptron, Classifier):
     learning_rate : {"linear", "constant"}
         "linear" falls to zero over ``max_iter`` generations, so that the noise averages out.
     learning_rate_init : float or None
-        None is ``0.2 / sqrt(max_iter)``, 0.01 at most: noise alone leads ``rate sqrt(max_iter)``
-        far.
+        None is 0.01, or where activations are moved ``0.2 / sqrt(max_iter)`` if that is less: noise
+        alone leads ``rate sqrt(max_iter)`` far.
     shaping : {"raw", "standardized", "centered_ranks", "nes"} or callable
     max_iter : int
         Generations.

@@ -140,11 +140,11 @@ class MLP(BaseEstimator, ABC):  # type: ignore[misc]
             return None if self._moves() == "activations" else "backprop"
         return self.guide
 
-    def _rate(self) -> float:
-        """The learning rate of the first generation."""
-        if self.learning_rate_init is None:
-            return min(_RATE, _FAR / math.sqrt(self.max_iter))
-        return float(self.learning_rate_init)
+    def _rate(self, max_iter: int) -> float:
+        """The learning rate of the first of so many generations."""
+        if self.learning_rate_init is not None:
+            return float(self.learning_rate_init)
+        return min(_RATE, _FAR / math.sqrt(max_iter)) if self._moves() == "activations" else _RATE
 
     def _loss_row(self, unit: float = 1.0) -> Loss:
         """The loss, or what metrics and functions are like, for targets in this unit."""

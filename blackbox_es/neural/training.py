@@ -190,7 +190,7 @@ class ESMLP(FittedMLP):
         else:
             theta = network.initial(np.random.default_rng(seed))
         begins = done is None or done.n_generations == 0
-        rate = self._rate() * (1.0 if begins else _REFINES)
+        rate = self._rate(max_iter or self.max_iter) * (1.0 if begins else _REFINES)
         falling = max_iter is not None and self.learning_rate == "linear"
         penalty = network.is_weight() * data.X.dtype.type(self.alpha / data.total_weight)
         descent = self._descent_from(
