@@ -4,8 +4,9 @@
     python tests/benchmarks/convolutions.py large --shifts --n-jobs 2 --seeds 5
 
 `small` is two convolutions of six channels (4,012 weights), `large` of 8 and 16 (11,274), `longer`
-the same with more generations. With ``--shifts`` digits moved by a pixel each way are trained on, too. Settings were chosen on the last
-10,000 training digits; all 60,000 are trained on here, and the test digits looked at once per run.
+the same with more generations. With ``--shifts`` digits moved by a pixel each way are trained on,
+too. Settings were chosen on the last 10,000 training digits; all 60,000 are trained on here, and
+the test digits looked at once per run.
 """
 
 import argparse
