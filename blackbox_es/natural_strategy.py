@@ -11,6 +11,11 @@ from blackbox_es.shaping import Shaping
 from blackbox_es.strategy import EvolutionStrategy
 
 
+def usual_pairs(n: int) -> int:
+    """Half of the population size ``4 + floor(3 ln n)``, rounded up."""
+    return (5 + math.floor(3.0 * math.log(n))) // 2
+
+
 @config
 class NaturalStrategy(EvolutionStrategy):
     """Strategies that follow the natural gradient of a normal distribution's parameters.
@@ -36,9 +41,7 @@ class NaturalStrategy(EvolutionStrategy):
     at_start: ClassVar[tuple[str, ...]] = ("random_state", "sigma")
 
     def pairs(self, n: int) -> int:
-        if self.n_pairs is None:
-            return (5 + math.floor(3.0 * math.log(n))) // 2
-        return super().pairs(n)
+        return usual_pairs(n) if self.n_pairs is None else super().pairs(n)
 
     def check_parameters(self, n: int) -> None:
         super().check_parameters(n)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -14,6 +13,7 @@ from blackbox_es._products import mix
 from blackbox_es._validation import check_count, check_positive
 from blackbox_es._value import Matrix, Positive, Vector, value
 from blackbox_es.generation import Told
+from blackbox_es.natural_strategy import usual_pairs
 from blackbox_es.samplers import Affine
 from blackbox_es.steps import Plan, State
 from blackbox_es.strategy import EvolutionStrategy
@@ -106,9 +106,7 @@ class CMAES(EvolutionStrategy):
         )
 
     def pairs(self, n: int) -> int:
-        if self.n_pairs is None:
-            return (5 + math.floor(3.0 * math.log(n))) // 2
-        return super().pairs(n)
+        return usual_pairs(n) if self.n_pairs is None else super().pairs(n)
 
     def check_parameters(self, n: int) -> None:
         super().check_parameters(n)
