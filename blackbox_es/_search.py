@@ -13,7 +13,7 @@ import numpy.typing as npt
 from blackbox_es import steps
 from blackbox_es._pending import Pending
 from blackbox_es._record import Record
-from blackbox_es._tables import generations_frame
+from blackbox_es._tables import WithHistory
 from blackbox_es._value import freeze, same
 from blackbox_es.generation import Generation
 from blackbox_es.models import Archive
@@ -184,7 +184,7 @@ class NotStarted(RuntimeError, AttributeError):
     """There is no search yet."""
 
 
-class Results:
+class Results(WithHistory):
     """The fitted attributes of a strategy: the results of its search."""
 
     _search: Search
@@ -247,16 +247,6 @@ class Results:
     @property
     def history_(self) -> dict[str, Array]:
         return self._started().record.history()
-
-    def history_frame(self) -> Any:
-        """The history as a pandas DataFrame: a row for each generation, 1 for the first.
-
-        Raises
-        ------
-        ImportError
-            Without pandas.
-        """
-        return generations_frame(self.history_)
 
     @property
     def result_(self) -> Any:

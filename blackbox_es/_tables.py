@@ -24,6 +24,25 @@ def generations_frame(columns: Mapping[str, Any]) -> Any:
     return frame
 
 
+class WithHistory:
+    """What has a history, which comes out as a frame."""
+
+    @property
+    def history_(self) -> Mapping[str, Any]:
+        """Columns by name."""
+        raise NotImplementedError
+
+    def history_frame(self) -> Any:
+        """The history as a pandas DataFrame: a row for each generation, 1 for the first.
+
+        Raises
+        ------
+        ImportError
+            Without pandas.
+        """
+        return generations_frame(self.history_)
+
+
 def html_table(title: str, rows: Mapping[str, tuple[str, bool]]) -> str:
     """Names and texts in two columns, some of them bold; texts are escaped."""
     weights = {True: "bold", False: "normal"}

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from blackbox_es import checkpoint
 from blackbox_es._config import Configurable
 from blackbox_es._encoding import Arrays, decode, encode
-from blackbox_es._tables import generations_frame
+from blackbox_es._tables import WithHistory
 from blackbox_es._validation import as_center
 from blackbox_es._value import check, freeze
 from blackbox_es.checkpoint import CheckpointError
@@ -39,7 +39,7 @@ class NotStarted(RuntimeError, AttributeError):
     """There is no search yet."""
 
 
-class Results(Configurable):
+class Results(WithHistory, Configurable):
     """The fitted attributes, and how they are saved."""
 
     _search: Search
@@ -82,16 +82,6 @@ class Results(Configurable):
     def history_(self) -> dict[str, Array]:
         rows = np.array(self._started().rows[: self.n_iter_]).reshape(-1, len(COLUMNS))
         return {name: freeze(rows[:, i].copy()) for i, name in enumerate(COLUMNS)}
-
-    def history_frame(self) -> Any:
-        """The history as a pandas DataFrame: a row for each iteration, 1 for the first.
-
-        Raises
-        ------
-        ImportError
-            Without pandas.
-        """
-        return generations_frame(self.history_)
 
     @property
     def result_(self) -> Any:

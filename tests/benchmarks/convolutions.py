@@ -13,9 +13,9 @@ import argparse
 import time
 
 import numpy as np
+from digits import digits
 
 from blackbox_es import ESConvNetClassifier
-from blackbox_es.datasets import fetch_mnist
 from blackbox_es.neural.layers import Conv2D, MaxPool2D
 
 SETTINGS = {
@@ -39,13 +39,11 @@ def main():
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--n-jobs", type=int, default=1)
     options = parser.parse_args()
-    X, y = fetch_mnist(subset="train", return_X_y=True)
-    X_test, y_test = fetch_mnist(subset="test", return_X_y=True)
+    X, y, X_test, y_test = digits()
     if options.shifts:
         images = X.reshape(-1, 28, 28)
         X = np.concatenate([np.roll(images, by, axis=(1, 2)).reshape(X.shape) for by in SHIFTS])
         y = np.tile(y, len(SHIFTS))
-    X, X_test = (np.asarray(part, np.float32) / np.float32(255) for part in (X, X_test))
     print("| seed | example-forwards | processor seconds | seconds | accuracy |")
     print("|---|---|---|---|---|")
     for seed in range(options.seed, options.seed + options.seeds):

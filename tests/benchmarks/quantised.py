@@ -13,9 +13,9 @@ import argparse
 import time
 
 import numpy as np
+from digits import digits
 
 from blackbox_es import Adam, ESMLPClassifier
-from blackbox_es.datasets import fetch_mnist
 from blackbox_es.neural.data import Data
 from blackbox_es.neural.network import Network
 
@@ -44,11 +44,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--generations", type=int, default=1600)
     options = parser.parse_args()
-    X, y = fetch_mnist(subset="train", return_X_y=True)
-    X_test, y_test = fetch_mnist(subset="test", return_X_y=True)
-    if options.validation:
-        X, X_test, y, y_test = X[:50_000], X[50_000:], y[:50_000], y[50_000:]
-    X, X_test = (np.asarray(part, np.float32) / np.float32(255) for part in (X, X_test))
+    X, y, X_test, y_test = digits(options.validation)
     print("| weights | seconds | accuracy | straight-through alone, in as many steps |")
     print("|---|---|---|---|")
     for weights in WEIGHTS:

@@ -14,11 +14,11 @@ import time
 import warnings
 
 import numpy as np
+from digits import digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 from blackbox_es import ESMLPClassifier
-from blackbox_es.datasets import fetch_mnist
 
 GENERATIONS = (100, 150, 200, 250, 300, 400, 500, 650, 800, 1200, 1600, 3200)
 PASSES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20)
@@ -39,11 +39,7 @@ def main():
     parser.add_argument("--hidden", type=int, default=128)
     options = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
-    X, y = fetch_mnist(subset="train", return_X_y=True)
-    X_test, y_test = fetch_mnist(subset="test", return_X_y=True)
-    if options.validation:
-        X, X_test, y, y_test = X[:50_000], X[50_000:], y[:50_000], y[50_000:]
-    X, X_test = (np.asarray(part, np.float32) / np.float32(255) for part in (X, X_test))
+    X, y, X_test, y_test = digits(options.validation)
     common = {"n_jobs": options.n_jobs, "n_iter_no_change": 10**9}
     ESMLPClassifier((options.hidden,), max_iter=3, **common).fit(X, y)  # compiles
     runs = {}
